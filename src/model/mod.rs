@@ -1,0 +1,17 @@
+//! The words every stage shares, as types: tag, time, record, span, counters, units.
+//!
+//! Nothing here opens a file, knows a socket or asks a clock. A type that only two
+//! neighbouring stages share lives with the stage that makes it; it moves here when a third
+//! one needs it.
+
+pub mod counters;
+pub mod record;
+pub mod span;
+pub mod tag;
+pub mod time;
+pub mod units;
+
+pub use counters::{Counter, Counters};
+pub use span::{FileId, Share, SpanId};
+pub use tag::{Pattern, Tag};
+pub use time::EventTime;

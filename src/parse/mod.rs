@@ -1,0 +1,5 @@
+//! Turns a line into a record.
+
+pub mod definition;
+
+pub use definition::{Definition, Format, Type};

@@ -1,0 +1,92 @@
+//! What the `tail` input can be told. `config` fills it; the keys are Fluent Bit's.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One `[INPUT]` section with `Name tail`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `Alias`, or `tail.<n>`: what logs and metrics call this input.
+    pub name: String,
+    /// `Path`: globs, comma-separated there.
+    pub paths: Vec<String>,
+    /// `Exclude_Path`: globs over the whole path (`*` also matches `/`), comma-separated there.
+    pub exclude_paths: Vec<String>,
+    /// `Tag`: as written; a `*` stands for the path of the file.
+    pub tag: String,
+    /// `Parser`: its name. `None`: every line goes out as text under `key`.
+    pub parser: Option<String>,
+    /// `Key`: the record key of a line that goes out as text.
+    pub key: String,
+    /// `Path_Key`: the record key for the path of the file.
+    pub path_key: Option<String>,
+    /// `Offset_Key`: the record key for the offset of the line's first byte.
+    pub offset_key: Option<String>,
+    /// `Read_from_Head`: what to do with what files hold at the start. Ours is on by default.
+    pub read_from_head: bool,
+    /// `Refresh_Interval`: how often directories are listed although no notice came.
+    pub refresh_interval: Duration,
+    /// `Progress_Check_Interval`: how often files without notices are looked at.
+    pub progress_check_interval: Duration,
+    /// `Rotate_Wait`: how long a deleted or moved-away file stays open after its last byte came.
+    pub rotate_wait: Duration,
+    /// `Ignore_Older`: files not written to for longer are not followed when found.
+    pub ignore_older: Option<Duration>,
+    /// `Inotify_Watcher`: off means looking at every file every `Progress_Check_Interval`.
+    pub inotify_watcher: bool,
+    /// `Mem_Buf_Limit` in bytes: what this input's chunks may take until acknowledged.
+    pub mem_buf_limit: usize,
+    /// `Buffer_Max_Size` in bytes: the longest line, without its newline, that is taken whole.
+    pub line_limit: usize,
+    /// What happens to longer ones.
+    pub long_lines: LongLines,
+    /// `Skip_Empty_Lines`: lines that are empty or only a carriage return make no event.
+    pub skip_empty_lines: bool,
+    /// `Exit_On_Eof`: drain and end once every file found at the start was read to its end.
+    pub exit_on_eof: bool,
+    /// `DB`: where positions are kept. `None`: nothing is written anywhere.
+    pub db: Option<PathBuf>,
+}
+
+/// What happens to a line above the line limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LongLines {
+    /// Its beginning goes out as text, cut at a character boundary and marked (our default, and
+    /// `Truncate_Long_Lines On`).
+    Cut,
+    /// It is left out and counted (`Skip_Long_Lines On`).
+    Skip,
+}
+
+impl Settings {
+    /// `Mem_Buf_Limit` when none is written: 16MB.
+    pub const DEFAULT_MEM_BUF_LIMIT: usize = 16_000_000;
+    /// The line limit when no `Buffer_Max_Size` is written: 1 MiB.
+    pub const DEFAULT_LINE_LIMIT: usize = 1 << 20;
+
+    /// An input over `paths` with every other key unwritten. `name` is also its tag.
+    pub fn new(name: &str, paths: Vec<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            paths,
+            exclude_paths: Vec::new(),
+            tag: name.to_owned(),
+            parser: None,
+            key: "log".to_owned(),
+            path_key: None,
+            offset_key: None,
+            read_from_head: true,
+            refresh_interval: Duration::from_secs(60),
+            progress_check_interval: Duration::from_secs(2),
+            rotate_wait: Duration::from_secs(5),
+            ignore_older: None,
+            inotify_watcher: true,
+            mem_buf_limit: Self::DEFAULT_MEM_BUF_LIMIT,
+            line_limit: Self::DEFAULT_LINE_LIMIT,
+            long_lines: LongLines::Cut,
+            skip_empty_lines: false,
+            exit_on_eof: false,
+            db: None,
+        }
+    }
+}
