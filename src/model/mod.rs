@@ -5,6 +5,7 @@
 //! one needs it.
 
 pub mod counters;
+pub mod mention;
 pub mod record;
 pub mod span;
 pub mod tag;
@@ -12,6 +13,7 @@ pub mod time;
 pub mod units;
 
 pub use counters::{Counter, Counters};
+pub use mention::Mentions;
 pub use span::{FileId, Share, SpanId};
 pub use tag::{Pattern, Tag};
 pub use time::EventTime;

@@ -1,5 +1,667 @@
 //! Follows files: finds them, knows them by inode, generation and content, and reads them.
+//!
+//! In:  directories, and the kernel's notices about them
+//! Out: files that have something to read, one after the other ([`Tail::next`]); reading them is
+//!      [`FollowedFile::read`]
+//!
+//! Open is not read: files are found and opened whatever the receiver does, so one that is
+//! created, rotated and deleted while it is away is held open and still delivered. Closing is
+//! not forgetting: a file with a name keeps its position and is opened again when it grows. A
+//! file without a name has only our descriptor, and is closed when every byte is settled and it
+//! has been quiet for `Rotate_Wait`.
 
+pub mod discover;
+pub mod followed;
+pub mod lines;
+pub mod open;
+pub mod read;
 pub mod settings;
+pub mod watch;
 
-pub use settings::{LongLines, Settings};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{debug, error, info, warn};
+
+use self::discover::{Entry, Globs, here};
+pub use self::followed::{FollowedFile, Inode, Reading};
+pub use self::read::ReadBuffer;
+pub use self::settings::{LongLines, Settings};
+pub use self::watch::{Notice, Watch, What};
+use crate::checkpoint::{Position, Remembered};
+use crate::model::{Counters, FileId, Mentions, Share};
+
+/// When notices work, this part of the files is looked at in each reconcile, in turn.
+const LOOKED_AT_IN_TURN: u64 = 10;
+
+/// The files of one input. See the head of this file.
+pub struct Tail {
+    settings: Settings,
+    globs: Globs,
+    working_directory: PathBuf,
+    counters: Arc<Counters>,
+    files: HashMap<FileId, FollowedFile>,
+    by_inode: HashMap<Inode, FileId>,
+    by_place: HashMap<PathBuf, FileId>,
+    /// The newest file of each path, named or not.
+    newest: HashMap<PathBuf, FileId>,
+    /// Files with something to read, in the order in which they get their turn.
+    queue: VecDeque<FileId>,
+    /// Files that are not followed although their name matches: said once.
+    refused: HashSet<Inode>,
+    mentions: Mentions<(PathBuf, io::ErrorKind)>,
+    next_id: u64,
+    has_scanned: bool,
+    wants_scan: bool,
+    round: u64,
+    /// A reconcile found growth that no notice announced.
+    is_silent: bool,
+    remembered: Remembered,
+}
+
+impl Tail {
+    /// `number` is the input's number, `remembered` what the position store knows.
+    pub fn new(
+        number: u16,
+        settings: Settings,
+        working_directory: PathBuf,
+        remembered: Remembered,
+        counters: Arc<Counters>,
+    ) -> Result<Self, glob::PatternError> {
+        Ok(Self {
+            globs: Globs::new(&settings.paths, &settings.exclude_paths)?,
+            settings,
+            working_directory,
+            counters,
+            files: HashMap::new(),
+            by_inode: HashMap::new(),
+            by_place: HashMap::new(),
+            newest: HashMap::new(),
+            queue: VecDeque::new(),
+            refused: HashSet::new(),
+            mentions: Mentions::default(),
+            next_id: u64::from(number) << 48,
+            has_scanned: false,
+            wants_scan: true,
+            round: 0,
+            is_silent: false,
+            remembered,
+        })
+    }
+
+    /// What it was told.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The directories to watch: those that can hold matching files, and those in which a missing
+    /// one would appear.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let mut directories = self.globs.directories();
+        directories.extend(self.globs.ancestors());
+        directories
+    }
+
+    /// Whether something happened that only a listing can answer.
+    pub fn wants_scan(&self) -> bool {
+        self.wants_scan
+    }
+
+    // === Finding files
+
+    /// Lists the directories and sets right whatever notices did not tell. `is_watched` says
+    /// whether notices come for a directory.
+    pub fn scan(&mut self, now: Instant, is_watched: impl Fn(&Path) -> bool) {
+        self.wants_scan = false;
+        if !self.has_scanned {
+            self.find_missed_generations(now);
+        }
+        let directories = self.globs.directories();
+        let mut listed: HashSet<PathBuf> = HashSet::new();
+        for directory in &directories {
+            let device = std::fs::metadata(here(directory)).map_or(0, |metadata| metadata.dev());
+            for entry in discover::entries(directory) {
+                self.meet(&entry, device, now);
+                listed.insert(entry.path);
+            }
+        }
+        self.forget_places_not_in(&listed, &directories);
+        let every = !self.has_scanned || self.is_silent || directories.iter().any(|d| !is_watched(d));
+        self.look_at_files(now, if every { 1 } else { LOOKED_AT_IN_TURN });
+        self.has_scanned = true;
+        self.remembered = Remembered::default();
+    }
+
+    fn meet(&mut self, entry: &Entry, device: u64, now: Instant) {
+        let inode = Inode { device, number: entry.inode };
+        if entry.is_symlink {
+            if self.globs.matches(&entry.path) {
+                self.look_at(&entry.path, now);
+            }
+            return;
+        }
+        if let Some(&id) = self.by_inode.get(&inode) {
+            self.set_place(id, &entry.path);
+            return;
+        }
+        if !self.refused.contains(&inode) && self.globs.matches(&entry.path) {
+            self.look_at(&entry.path, now);
+        }
+    }
+
+    fn forget_places_not_in(&mut self, listed: &HashSet<PathBuf>, directories: &[PathBuf]) {
+        let is_gone = |place: &&PathBuf| {
+            let directory = place.parent().unwrap_or_else(|| Path::new(""));
+            !listed.contains(*place)
+                && (directories.iter().any(|listed| listed == directory) || !place.exists())
+        };
+        let gone: Vec<PathBuf> = self.by_place.keys().filter(is_gone).cloned().collect();
+        for place in gone {
+            self.lose_place(&place);
+        }
+    }
+
+    fn look_at_files(&mut self, now: Instant, in_turn: u64) {
+        self.round += 1;
+        let turn = self.round % in_turn;
+        let ids: Vec<FileId> =
+            self.files.keys().filter(|id| id.0 % in_turn == turn).copied().collect();
+        for id in ids {
+            let unannounced = self.look(id, now);
+            if unannounced && self.has_scanned && self.settings.inotify_watcher {
+                debug!(file = %self.files[&id].path.display(), "found growth that no notice announced");
+                self.is_silent = true;
+            }
+        }
+    }
+
+    /// Looks at one file; if it changed, it gets its turn to be read. True: it grew, and was
+    /// expected to be announced.
+    fn look(&mut self, id: FileId, now: Instant) -> bool {
+        let Some(file) = self.files.get_mut(&id) else {
+            return false;
+        };
+        let Ok(look) = file.look() else {
+            file.place = None;
+            return false;
+        };
+        if look.is_deleted {
+            self.lose_all_places(id);
+        }
+        let Some(file) = self.files.get_mut(&id) else {
+            return false;
+        };
+        let was_expected = file.is_queued || file.is_unwatched || file.place.is_none();
+        if look.has_changed {
+            file.changed = now;
+            self.enqueue(id);
+        }
+        look.has_grown && !was_expected
+    }
+
+    /// Looks at the files that notices do not reach. To be called every
+    /// [`Tail::progress_interval`].
+    pub fn look_at_unwatched(&mut self, now: Instant, all: bool) {
+        let ids: Vec<FileId> = self
+            .files
+            .values()
+            .filter(|file| all || self.is_silent || file.is_unwatched || file.place.is_none())
+            .map(|file| file.id)
+            .collect();
+        for id in ids {
+            self.look(id, now);
+        }
+        let links: Vec<PathBuf> = self
+            .files
+            .values()
+            .filter(|file| file.is_unwatched)
+            .filter_map(|file| file.place.clone())
+            .collect();
+        for link in links {
+            self.look_at(&link, now);
+        }
+    }
+
+    /// Whether [`Tail::look_at_unwatched`] has anything to do.
+    pub fn has_unwatched(&self) -> bool {
+        self.is_silent
+            || self.files.values().any(|file| file.is_unwatched || file.place.is_none())
+    }
+
+    // === Notices
+
+    /// Takes in notices about names, in the order in which they came.
+    pub fn hear_names(&mut self, notices: &[Notice], now: Instant) {
+        let mut leaving: HashMap<u32, PathBuf> = HashMap::new();
+        for (index, notice) in notices.iter().enumerate() {
+            match notice.what {
+                What::Appeared => self.hear_appeared(&notice.path, &notices[index + 1..], now),
+                What::Arrived(cookie) => {
+                    self.hear_arrived(&notice.path, leaving.remove(&cookie), now);
+                }
+                What::Left(cookie) => {
+                    if self.globs.matches(&notice.path) || self.by_place.contains_key(&notice.path) {
+                        leaving.insert(cookie, self.original_path(&notice.path));
+                    }
+                    self.lose_place(&notice.path);
+                }
+                What::Vanished => self.lose_place(&notice.path),
+                What::Unknown => self.wants_scan = true,
+                What::Changed | What::Closed => {}
+            }
+        }
+    }
+
+    /// Takes in notices about data: the files they name get their turn.
+    pub fn hear_data(&mut self, notices: &[Notice], now: Instant) {
+        for notice in notices {
+            if notice.what == What::Unknown {
+                self.look_at_unwatched(now, true);
+                continue;
+            }
+            let Some(file) =
+                self.by_place.get(&notice.path).and_then(|id| self.files.get_mut(id))
+            else {
+                continue;
+            };
+            file.closed_by_writer = notice.what == What::Closed;
+            if notice.what == What::Changed {
+                file.changed = now;
+                let id = file.id;
+                self.enqueue(id);
+            }
+        }
+    }
+
+    fn hear_appeared(&mut self, path: &Path, later: &[Notice], now: Instant) {
+        if self.globs.matches(path) {
+            if !self.look_at(path, now) {
+                self.follow_rename_of(path, later, now);
+            }
+        } else if path.is_dir() {
+            self.wants_scan = true;
+        }
+    }
+
+    /// The name was gone before we could open it. If it was renamed, the file is opened under the
+    /// name that the rename's number leads to, and again so if that is gone too.
+    fn follow_rename_of(&mut self, path: &Path, later: &[Notice], now: Instant) {
+        let mut name = path.to_owned();
+        for (index, notice) in later.iter().enumerate() {
+            let What::Left(cookie) = notice.what else {
+                continue;
+            };
+            if notice.path != name {
+                continue;
+            }
+            let arrived = later[index..].iter().find(|n| n.what == What::Arrived(cookie));
+            let Some(arrived) = arrived else {
+                break;
+            };
+            if let Ok(file) = open::open_log(&arrived.path) {
+                self.take_on(file, path, &arrived.path, now);
+                return;
+            }
+            name.clone_from(&arrived.path);
+        }
+        self.counters.vanished.add(1);
+        debug!(file = %path.display(), "a new file was gone before it could be opened");
+    }
+
+    /// `from` is the path under which the file was (or should have been) followed.
+    fn hear_arrived(&mut self, path: &Path, from: Option<PathBuf>, now: Instant) {
+        let matches = self.globs.matches(path);
+        if !matches && from.is_none() {
+            self.wants_scan |= path.is_dir();
+            return;
+        }
+        let Ok(file) = open::open_log(path) else {
+            if matches {
+                self.look_at(path, now);
+            }
+            return;
+        };
+        self.take_on(file, from.as_deref().unwrap_or(path), path, now);
+    }
+
+    fn original_path(&self, place: &Path) -> PathBuf {
+        let file = self.by_place.get(place).and_then(|id| self.files.get(id));
+        file.map_or_else(|| place.to_owned(), |file| file.path.clone())
+    }
+
+    // === Opening files
+
+    /// Opens what lies at `path`, and follows it if it is a new regular file. False: there is
+    /// nothing by that name.
+    fn look_at(&mut self, path: &Path, now: Instant) -> bool {
+        let error = match open::open_log(path) {
+            Ok(file) => {
+                self.take_on(file, path, path, now);
+                return true;
+            }
+            Err(error) => error,
+        };
+        if open::is_out_of_descriptors(&error) && self.close_one() {
+            return self.look_at(path, now);
+        }
+        match error.kind() {
+            io::ErrorKind::NotFound => return false,
+            io::ErrorKind::PermissionDenied => self.mention_unreadable(path, now),
+            kind => {
+                if let Some(times) = self.mentions.due((path.to_owned(), kind), now) {
+                    error!(file = %path.display(), %error, times, "cannot open a log file; trying again");
+                }
+            }
+        }
+        true
+    }
+
+    fn mention_unreadable(&mut self, path: &Path, now: Instant) {
+        self.counters.unreadable.add(1);
+        let thing = (path.to_owned(), io::ErrorKind::PermissionDenied);
+        if let Some(times) = self.mentions.due(thing, now) {
+            error!(
+                file = %path.display(),
+                times,
+                "{}; trying again at each Refresh_Interval",
+                open::why_unreadable(path)
+            );
+        }
+    }
+
+    /// Follows an open file, unless it is followed already. `path` is the name it is known by,
+    /// `place` where it lies.
+    fn take_on(&mut self, file: File, path: &Path, place: &Path, now: Instant) {
+        let Ok(metadata) = file.metadata() else {
+            return;
+        };
+        let inode = Inode::of(&metadata);
+        if let Some(&id) = self.by_inode.get(&inode) {
+            self.set_place(id, place);
+            return;
+        }
+        if self.refused.contains(&inode) {
+            return;
+        }
+        if let Some(reason) = self.reason_to_refuse(&file, &metadata) {
+            info!(file = %place.display(), "not followed: {reason}");
+            self.refused.insert(inode);
+            return;
+        }
+        if let Err(error) = self.follow(file, path, place, now) {
+            warn!(file = %place.display(), %error, "cannot follow a log file; trying again");
+        }
+    }
+
+    fn reason_to_refuse(&self, file: &File, metadata: &std::fs::Metadata) -> Option<&'static str> {
+        if !metadata.is_file() {
+            return Some("it is no regular file");
+        }
+        if open::is_compressed(file) {
+            return Some("it is compressed: an older generation, already delivered");
+        }
+        let oldest = self.settings.ignore_older?;
+        let age = SystemTime::now().duration_since(metadata.modified().ok()?).ok()?;
+        (age > oldest).then_some("it was last written before `Ignore_Older`")
+    }
+
+    fn follow(&mut self, file: File, path: &Path, place: &Path, now: Instant) -> io::Result<()> {
+        let id = FileId(self.next_id);
+        self.next_id += 1;
+        let tag = discover::tag_of(&self.settings.tag, path, &self.working_directory);
+        let remembered = self.remembered.of(&file, path)?;
+        let mut followed = FollowedFile::new(id, path.to_owned(), tag, file, now)?;
+        followed.place = Some(place.to_owned());
+        followed.is_unwatched = place.is_symlink();
+        match remembered {
+            Some(Position { mark, generation, head, .. }) => {
+                followed.start_at(mark, generation, head);
+            }
+            None if !self.has_scanned && !self.settings.read_from_head => {
+                followed.start_at_end()?;
+            }
+            None => {}
+        }
+        followed.after = self.newest.insert(path.to_owned(), id);
+        if self.by_place.contains_key(place) {
+            self.lose_place(place);
+        }
+        info!(
+            file = %place.display(),
+            inode = followed.inode.number,
+            from = followed.position().offset,
+            "following"
+        );
+        self.counters.files_opened.add(1);
+        self.by_inode.insert(followed.inode, id);
+        self.by_place.insert(place.to_owned(), id);
+        self.files.insert(id, followed);
+        self.enqueue(id);
+        Ok(())
+    }
+
+    /// With `DB`: generations that came and went while we were down, each before the file that
+    /// bears its name now.
+    fn find_missed_generations(&mut self, now: Instant) {
+        for missed in self.remembered.missed(|path| self.globs.matches(path)) {
+            if let Ok(file) = open::open_log(&missed.place) {
+                self.take_on(file, &missed.path, &missed.place, now);
+            }
+        }
+    }
+
+    // === Names and places
+
+    fn set_place(&mut self, id: FileId, place: &Path) {
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        if let Some(old) = &file.place {
+            let still_there = std::fs::metadata(old).is_ok_and(|m| Inode::of(&m) == file.inode);
+            if old == place || still_there {
+                // A second name of a file is neither a new file nor, when it goes, a deletion.
+                return;
+            }
+            self.by_place.remove(old);
+        }
+        file.place = Some(place.to_owned());
+        file.is_unwatched = place.is_symlink();
+        if let Some(other) = self.by_place.insert(place.to_owned(), id)
+            && other != id
+            && let Some(other) = self.files.get_mut(&other)
+        {
+            other.place = None;
+        }
+        debug!(place = %place.display(), "a followed file has another name");
+        self.enqueue(id);
+    }
+
+    fn lose_place(&mut self, place: &Path) {
+        let Some(id) = self.by_place.remove(place) else {
+            return;
+        };
+        if let Some(file) = self.files.get_mut(&id) {
+            file.place = None;
+            self.enqueue(id);
+        }
+    }
+
+    fn lose_all_places(&mut self, id: FileId) {
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        if let Some(place) = file.place.take() {
+            self.by_place.remove(&place);
+        }
+    }
+
+    // === Taking turns
+
+    fn enqueue(&mut self, id: FileId) {
+        if let Some(file) = self.files.get_mut(&id)
+            && !file.is_queued
+        {
+            file.is_queued = true;
+            self.queue.push_back(id);
+        }
+    }
+
+    /// The file whose turn it is. It leaves the queue; [`Tail::has_more`] puts it back.
+    pub fn next(&mut self) -> Option<FileId> {
+        for _ in 0..self.queue.len() {
+            let id = self.queue.pop_front()?;
+            if self.must_wait(id) {
+                self.queue.push_back(id);
+                continue;
+            }
+            if let Some(file) = self.files.get_mut(&id) {
+                file.is_queued = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// An older file of the same path is read first.
+    fn must_wait(&self, id: FileId) -> bool {
+        let older = self.files.get(&id).and_then(|file| file.after);
+        older.and_then(|older| self.files.get(&older)).is_some_and(|older| older.is_queued)
+    }
+
+    /// The file has more to read: it gets another turn.
+    pub fn has_more(&mut self, id: FileId) {
+        self.enqueue(id);
+    }
+
+    /// Whether some file waits for its turn.
+    pub fn is_busy(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// One file.
+    pub fn file(&mut self, id: FileId) -> Option<&mut FollowedFile> {
+        self.files.get_mut(&id)
+    }
+
+    /// Whether a file was read to its end. One that is no longer followed was.
+    pub fn is_at_end(&self, id: FileId) -> bool {
+        self.files.get(&id).is_none_or(|file| !file.is_queued)
+    }
+
+    /// Opens a file again that was closed for want of descriptors, if it is closed.
+    pub fn ensure_open(&mut self, id: FileId) {
+        let Some(file) = self.files.get_mut(&id) else {
+            return;
+        };
+        if file.is_open() {
+            return;
+        }
+        match file.reopen(open::open_log) {
+            Ok(true) => {}
+            Ok(false) => file.place = None,
+            Err(error) if open::is_out_of_descriptors(&error) && self.close_one() => {
+                self.ensure_open(id);
+            }
+            Err(error) => {
+                debug!(file = %file.path.display(), %error, "cannot open again");
+                file.place = None;
+            }
+        }
+    }
+
+    /// Closes the file that was quiet for longest and can be found again. False: there is none.
+    fn close_one(&mut self) -> bool {
+        let candidate = self
+            .files
+            .values_mut()
+            .filter(|file| file.is_open() && !file.is_queued && file.place.is_some())
+            .min_by_key(|file| file.changed);
+        let Some(file) = candidate else {
+            return false;
+        };
+        file.close();
+        true
+    }
+
+    // === What was settled, and the end of a file's life
+
+    /// Gives back a chunk's share.
+    pub fn settle(&mut self, share: &Share) {
+        if let Some(file) = self.files.get_mut(&share.file) {
+            file.settle(share);
+        }
+    }
+
+    /// Files without the name they were found by, at their end and quiet for `Rotate_Wait`: their
+    /// unterminated last line goes out now.
+    pub fn ending(&self, now: Instant) -> Vec<FileId> {
+        let wait = self.settings.rotate_wait;
+        self.files
+            .values()
+            .filter(|file| is_rotated(file) && !file.is_queued && file.unread() > 0)
+            .filter(|file| now.duration_since(file.changed) >= wait)
+            .map(|file| file.id)
+            .collect()
+    }
+
+    /// Closes and forgets the files that nobody can name, write or miss any more.
+    pub fn retire(&mut self, now: Instant) {
+        let wait = self.settings.rotate_wait;
+        let done = |file: &FollowedFile| {
+            file.place.is_none()
+                && !file.is_queued
+                && file.unsettled() == 0
+                && now.duration_since(file.changed) >= wait
+        };
+        let ids: Vec<FileId> =
+            self.files.values().filter(|file| done(file)).map(|file| file.id).collect();
+        for id in ids {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: FileId) {
+        let Some(file) = self.files.remove(&id) else {
+            return;
+        };
+        info!(file = %file.path.display(), inode = file.inode.number, "done with a file");
+        self.by_inode.remove(&file.inode);
+        if self.newest.get(&file.path) == Some(&id) {
+            self.newest.remove(&file.path);
+        }
+    }
+
+    /// Whether [`Tail::ending`] or [`Tail::retire`] may have something to do later.
+    pub fn has_rotated(&self) -> bool {
+        self.files.values().any(is_rotated)
+    }
+
+    /// Every file at its end and quiet: for so long, or for less if its writer closed it.
+    pub fn is_quiet(&self, now: Instant, quiet: Duration, quiet_if_closed: Duration) -> bool {
+        self.queue.is_empty()
+            && self.files.values().all(|file| {
+                let wait = if file.closed_by_writer { quiet_if_closed } else { quiet };
+                now.duration_since(file.changed) >= wait
+            })
+    }
+
+    /// All followed files.
+    pub fn files(&self) -> impl Iterator<Item = &FollowedFile> {
+        self.files.values()
+    }
+
+    /// The ids of all followed files.
+    pub fn ids(&self) -> Vec<FileId> {
+        self.files.keys().copied().collect()
+    }
+}
+
+/// A file that no longer bears the name it was found by.
+fn is_rotated(file: &FollowedFile) -> bool {
+    file.place.as_ref() != Some(&file.path)
+}

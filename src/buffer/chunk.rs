@@ -1,0 +1,133 @@
+//! Consecutive events of one tag: open while events are added, then sealed.
+
+use std::time::Instant;
+
+use super::budget::Reservation;
+use crate::model::{FileId, Share, SpanId, Tag};
+
+/// Events of one tag that are still being added to. Owns its part of the memory limit.
+#[derive(Debug)]
+pub struct OpenChunk {
+    bytes: Vec<u8>,
+    events: u32,
+    shares: Vec<Share>,
+    memory: Reservation,
+    opened: Instant,
+}
+
+impl OpenChunk {
+    /// Starts with an empty buffer, whose capacity is what `memory` pays for.
+    pub fn new(bytes: Vec<u8>, memory: Reservation, opened: Instant) -> Self {
+        debug_assert!(bytes.is_empty() && memory.size() >= bytes.capacity());
+        Self { bytes, events: 0, shares: Vec::new(), memory, opened }
+    }
+
+    /// The encoded events. Whoever adds one must have asked for the room first
+    /// ([`super::OpenChunks::room`]), so that the buffer never grows by itself.
+    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// How many more bytes fit.
+    pub fn spare(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
+    /// How many bytes it can hold.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// How many bytes its events take.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no event was added yet.
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// When it was opened, which is when its oldest event came.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Counts the event that was just written, made of `bytes` of a file. True: this is the
+    /// chunk's first event of that span, so the chunk now holds a share of it.
+    pub fn add(&mut self, file: FileId, span: SpanId, bytes: u64) -> bool {
+        self.events += 1;
+        if let Some(last) = self.shares.last_mut()
+            && last.file == file
+            && last.span == span
+        {
+            last.bytes += bytes;
+            last.events += 1;
+            return false;
+        }
+        self.shares.push(Share { file, span, bytes, events: 1 });
+        true
+    }
+
+    /// The files that feed it.
+    pub fn files(&self) -> impl Iterator<Item = FileId> {
+        self.shares.iter().map(|share| share.file)
+    }
+
+    /// Moves to a larger buffer that `more` pays for. The old buffer comes back, empty.
+    pub fn move_to(&mut self, mut larger: Vec<u8>, more: Reservation) -> Vec<u8> {
+        larger.extend_from_slice(&self.bytes);
+        self.memory.absorb(more);
+        let mut old = std::mem::replace(&mut self.bytes, larger);
+        old.clear();
+        old
+    }
+
+    /// Ends the adding. `id` is what the receiver acknowledges; 16 random bytes.
+    pub fn seal(mut self, id: [u8; 16], tag: Tag, sealed_max: usize) -> Chunk {
+        // A chunk of one long record was given room for the worst case, three times the line.
+        if self.bytes.capacity() > sealed_max && self.bytes.capacity() > self.bytes.len() {
+            self.bytes.shrink_to(self.bytes.len().max(sealed_max));
+            self.memory.shrink_to(self.bytes.capacity());
+        }
+        Chunk {
+            id,
+            tag,
+            entries: self.bytes,
+            events: self.events,
+            shares: self.shares,
+            opened: self.opened,
+            memory: self.memory,
+        }
+    }
+}
+
+/// Encoded events of one tag, ready to send. Holds its part of the memory limit until dropped.
+#[derive(Debug)]
+pub struct Chunk {
+    /// What the receiver acknowledges: the same over every resend.
+    pub id: [u8; 16],
+    /// The tag of its events.
+    pub tag: Tag,
+    /// The events, `[time, record]` each, one after another.
+    pub entries: Vec<u8>,
+    /// How many.
+    pub events: u32,
+    /// Which bytes of which files they came from.
+    pub shares: Vec<Share>,
+    /// When its oldest event came.
+    pub opened: Instant,
+    memory: Reservation,
+}
+
+impl Chunk {
+    /// Takes it apart: its buffer, to be used again, and its shares. The memory is free again.
+    pub fn into_parts(self) -> (Vec<u8>, Vec<Share>) {
+        (self.entries, self.shares)
+    }
+
+    /// What it takes of the memory limit.
+    pub fn memory(&self) -> usize {
+        self.memory.size()
+    }
+}

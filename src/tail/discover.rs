@@ -1,0 +1,237 @@
+//! Which directories to look into, which names to follow, and the tag each file gets.
+//!
+//! In:  `Path`, `Exclude_Path` and `Tag` as written
+//! Out: directories, and yes or no for a path
+//!
+//! Looks at directories only. It opens no log file and remembers nothing.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Component, Path, PathBuf};
+
+use glob::{MatchOptions, Pattern, PatternError};
+
+use crate::model::Tag;
+
+/// As the C library's `glob`: `*` matches neither a slash nor a leading dot.
+const AS_GLOB: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+/// As the C library's `fnmatch` without flags: `*` matches everything.
+const AS_FNMATCH: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: false,
+    require_literal_leading_dot: false,
+};
+
+/// The files an input wants.
+#[derive(Debug)]
+pub struct Globs {
+    wanted: Vec<Glob>,
+    excluded: Vec<Pattern>,
+}
+
+#[derive(Debug)]
+struct Glob {
+    whole: Pattern,
+    directory: PathBuf,
+}
+
+/// An entry of a directory.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its path: the directory's as the pattern has it, and the name.
+    pub path: PathBuf,
+    /// The inode number the directory gives for it: that of the link itself for a symbolic link.
+    pub inode: u64,
+    /// What it is, without following it.
+    pub is_symlink: bool,
+}
+
+impl Globs {
+    /// Compiles the patterns.
+    pub fn new(paths: &[String], excluded: &[String]) -> Result<Self, PatternError> {
+        let glob = |path: &String| -> Result<Glob, PatternError> {
+            let directory = Path::new(path).parent().unwrap_or_else(|| Path::new("")).to_owned();
+            Ok(Glob { whole: Pattern::new(path)?, directory })
+        };
+        Ok(Self {
+            wanted: paths.iter().map(glob).collect::<Result<_, _>>()?,
+            excluded: excluded.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether a file of this path is to be followed.
+    pub fn matches(&self, path: &Path) -> bool {
+        let is_wanted = |glob: &Glob| glob.whole.matches_path_with(path, AS_GLOB);
+        let is_excluded = |pattern: &Pattern| pattern.matches_path_with(path, AS_FNMATCH);
+        self.wanted.iter().any(is_wanted) && !self.excluded.iter().any(is_excluded)
+    }
+
+    /// The directories that exist now and can hold matching files.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let mut found: Vec<PathBuf> = Vec::new();
+        for glob in &self.wanted {
+            for directory in expand(&glob.directory) {
+                if !found.contains(&directory) {
+                    found.push(directory);
+                }
+            }
+        }
+        found
+    }
+
+    /// The directories in which something must appear before [`Globs::directories`] can grow:
+    /// the nearest existing ancestors of those that are missing, one level at a time.
+    pub fn ancestors(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for glob in &self.wanted {
+            collect_ancestors(&glob.directory, &mut found);
+        }
+        found
+    }
+}
+
+/// `directory` with its wildcards expanded to what exists.
+fn expand(directory: &Path) -> Vec<PathBuf> {
+    if !has_wildcard(directory) {
+        return if here(directory).is_dir() { vec![directory.to_owned()] } else { Vec::new() };
+    }
+    let Some(text) = directory.to_str() else {
+        return Vec::new();
+    };
+    let Ok(paths) = glob::glob_with(text, AS_GLOB) else {
+        return Vec::new();
+    };
+    // An unreadable directory hides what is in it, and nothing else.
+    paths.filter_map(Result::ok).filter(|path| path.is_dir()).collect()
+}
+
+fn collect_ancestors(directory: &Path, found: &mut Vec<PathBuf>) {
+    let mut known = PathBuf::new();
+    for component in directory.components() {
+        if matches!(component, Component::Normal(_)) {
+            let next = known.join(component);
+            for existing in expand(&known) {
+                let is_last = !has_wildcard(&next) && here(&existing).join(component).is_dir();
+                if !is_last && !found.contains(&existing) {
+                    found.push(existing);
+                }
+            }
+            if known.as_os_str().is_empty() && !here(&next).is_dir() {
+                found.push(PathBuf::from("."));
+            }
+        }
+        known.push(component);
+    }
+}
+
+fn has_wildcard(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte))
+}
+
+/// The path to open for a directory as a pattern has it: a pattern without one means the working
+/// directory.
+pub fn here(directory: &Path) -> &Path {
+    if directory.as_os_str().is_empty() { Path::new(".") } else { directory }
+}
+
+/// What a directory holds. A directory that is gone or unreadable holds nothing for now.
+pub fn entries(directory: &Path) -> Vec<Entry> {
+    let Ok(listing) = fs::read_dir(here(directory)) else {
+        return Vec::new();
+    };
+    let entry = |entry: fs::DirEntry| Entry {
+        path: directory.join(entry.file_name()),
+        inode: entry.ino(),
+        is_symlink: entry.file_type().is_ok_and(|kind| kind.is_symlink()),
+    };
+    let mut found: Vec<Entry> = listing.filter_map(Result::ok).map(entry).collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// The names in a directory, for those who look for something else than matches.
+pub fn names(directory: &Path) -> Vec<OsString> {
+    entries(directory)
+        .into_iter()
+        .filter_map(|entry| entry.path.file_name().map(ToOwned::to_owned))
+        .collect()
+}
+
+/// `Tag` as written, made the tag of one file: a `*` stands for its absolute path with dots for
+/// separators, as Fluent Bit makes it.
+pub fn tag_of(template: &str, path: &Path, working_directory: &Path) -> Tag {
+    let Some((before, after)) = template.split_once('*') else {
+        return Tag::new(template);
+    };
+    let absolute = working_directory.join(path);
+    let whole = format!("{before}{}{after}", absolute.to_string_lossy());
+    let mut tag = String::with_capacity(whole.len());
+    for character in whole.chars() {
+        match character {
+            '/' | '\\' | ':' | '.' if tag.is_empty() || tag.ends_with('.') => {}
+            '/' | '\\' | ':' => tag.push('.'),
+            '*' => {}
+            other => tag.push(other),
+        }
+    }
+    Tag::new(tag.strip_suffix('.').unwrap_or(&tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_the_file_stands_for_the_star_of_a_tag() {
+        for (template, path, expected) in [
+            ("kube.*", "/tmp/a/pod.log", "kube.tmp.a.pod.log"),
+            ("*", "/tmp/a/pod.log", "tmp.a.pod.log"),
+            ("a.*.z", "/tmp/a/pod.log", "a.tmp.a.pod.log.z"),
+            ("a/b.x", "/tmp/a/pod.log", "a/b.x"),
+            ("k.*", "/t/..x/a b/we*rd:n.log", "k.t.x.a b.werd.n.log"),
+            ("k.*", "logs/a.log", "k.work.logs.a.log"),
+        ] {
+            let tag = tag_of(template, Path::new(path), Path::new("/work"));
+            assert_eq!(tag.as_str(), expected, "{template} for {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_followed_when_a_pattern_wants_it_and_none_excludes_it() {
+        let paths = ["/var/log/app/*.log".to_owned(), "/var/log/*/out".to_owned()];
+        let globs = Globs::new(&paths, &["*secret*".to_owned()]).unwrap();
+        for (path, expected) in [
+            ("/var/log/app/a.log", true),
+            ("/var/log/app/a.log.1", false),
+            ("/var/log/app/deep/a.log", false),
+            ("/var/log/app/.hidden.log", false),
+            ("/var/log/x/out", true),
+            ("/var/log/secret/out", false),
+            ("/var/log/app/my-secret.log", false),
+        ] {
+            assert_eq!(globs.matches(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_missing_directory_is_awaited_in_its_nearest_existing_ancestor() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |rest: &str| format!("{}/{rest}", root.path().display());
+        let globs = Globs::new(&[path("a/b/*.log"), path("c/*/x.log")], &[]).unwrap();
+        assert!(globs.directories().is_empty());
+        assert_eq!(globs.ancestors(), [root.path()]);
+        fs::create_dir_all(root.path().join("a")).unwrap();
+        fs::create_dir_all(root.path().join("c/one")).unwrap();
+        assert_eq!(globs.directories(), [root.path().join("c/one")]);
+        assert_eq!(globs.ancestors(), [root.path().join("a"), root.path().join("c")]);
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        assert_eq!(globs.directories(), [root.path().join("a/b"), root.path().join("c/one")]);
+        assert_eq!(globs.ancestors(), [root.path().join("c")]);
+    }
+}

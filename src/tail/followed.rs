@@ -1,0 +1,413 @@
+//! One followed file: known by inode, generation and content, not by its name.
+//!
+//! In:  an open file, and where to begin
+//! Out: complete lines with their offsets; what was settled comes back in
+//!
+//! Nothing here looks at a directory. A partial line takes no memory: it stays in the file, and
+//! is read again from its beginning when more has come.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use memchr::memrchr;
+
+use super::lines::{self, Line};
+use super::read::{self, Found, MARKER_REACH, ReadBuffer};
+use crate::checkpoint::{Ledger, Mark};
+use crate::model::{FileId, Share, SpanId, Tag};
+
+/// What tells one file from another for as long as it exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Inode {
+    /// The file system.
+    pub device: u64,
+    /// The number in it.
+    pub number: u64,
+}
+
+impl Inode {
+    /// The inode of an open file.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), number: metadata.ino() }
+    }
+}
+
+/// What one read of a file gave. Offsets are where in the file the bytes begin.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// There is at least one complete line from `offset`, and the lines end before `end`.
+    Lines {
+        /// Where the first line begins.
+        offset: u64,
+        /// Just past the last newline.
+        end: u64,
+    },
+    /// A line begins at `offset` that is longer than the limit.
+    LongLine {
+        /// Where it begins.
+        offset: u64,
+    },
+    /// Bytes of a long line were left out. There may be more to read.
+    Skipped {
+        /// How many.
+        bytes: u64,
+    },
+    /// No complete line, and the line is longer than the slice: read again, with more room.
+    Longer,
+    /// Nothing to take: the file ends here, perhaps with a partial line.
+    AtEnd,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct FollowedFile {
+    /// For the life of the process.
+    pub id: FileId,
+    /// The file system's name for it.
+    pub inode: Inode,
+    /// The path under which it was found. It stays the same when the file is renamed.
+    pub path: PathBuf,
+    /// The tag of its events.
+    pub tag: Tag,
+    /// Where it lies now. `None`: deleted, or moved where we do not look.
+    pub place: Option<PathBuf>,
+    /// It is read only after this older file of the same path, so that a stream stays in order.
+    pub after: Option<FileId>,
+    /// When it last gave bytes, or was last told to.
+    pub changed: Instant,
+    /// Its writer was seen to close it after its last change.
+    pub closed_by_writer: bool,
+    /// It waits in the queue of files to read.
+    pub is_queued: bool,
+    /// Notices do not reach it: a symbolic link's target, or a file moved away.
+    pub is_unwatched: bool,
+    file: Option<File>,
+    generation: u32,
+    ledger: Ledger,
+    /// Where the next read begins: the first byte that is not part of a line taken so far.
+    next: Mark,
+    /// The first up to 64 bytes of this generation, as they were read.
+    head: Vec<u8>,
+    /// The highest size seen in this generation.
+    size: u64,
+    /// Size and time of change at the last look.
+    looked_at: Option<(u64, i64, i64)>,
+    /// How many bytes the next read must bring at least, because the line is longer than a slice.
+    wanted: usize,
+    /// After a truncation, until something else than NUL bytes was read.
+    may_be_in_hole: bool,
+    /// In the middle of a line above the limit, which is left out up to its newline.
+    is_skipping: bool,
+    /// The end of its unterminated last line that was sent as if it were complete.
+    partial_sent: Option<u64>,
+}
+
+impl FollowedFile {
+    /// Follows `file` from its start.
+    pub fn new(id: FileId, path: PathBuf, tag: Tag, file: File, now: Instant) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            id,
+            inode: Inode::of(&metadata),
+            place: Some(path.clone()),
+            path,
+            tag,
+            after: None,
+            changed: now,
+            closed_by_writer: false,
+            is_queued: false,
+            is_unwatched: false,
+            file: Some(file),
+            generation: 0,
+            ledger: Ledger::default(),
+            next: Mark::default(),
+            head: Vec::new(),
+            size: metadata.len(),
+            looked_at: None,
+            wanted: 0,
+            may_be_in_hole: false,
+            is_skipping: false,
+            partial_sent: None,
+        })
+    }
+
+    /// Continues at a stored position, whose generation and beginning are known.
+    pub fn start_at(&mut self, position: Mark, generation: u32, head: Vec<u8>) {
+        self.generation = generation;
+        self.ledger = Ledger::starting_at(position);
+        self.next = position;
+        self.head = head;
+    }
+
+    /// Starts at the end of what the file holds now.
+    pub fn start_at_end(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let mut head = ReadBuffer::default();
+        head.read(file, Mark::default(), MARKER_REACH)?;
+        let head = head.from(0).to_vec();
+        if let Some(end) = read::mark_of_file(file, self.size)? {
+            self.start_at(end, 0, head);
+        }
+        Ok(())
+    }
+
+    /// Reads from where the last line ended.
+    ///
+    /// A file that holds something else than before begins a new generation; `lost` is called
+    /// with the number of bytes that were unread in the old one, as far as we know.
+    pub fn read(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        slice: usize,
+        line_limit: usize,
+        mut lost: impl FnMut(u64),
+    ) -> io::Result<Reading> {
+        let Some(file) = &self.file else {
+            return Ok(Reading::AtEnd);
+        };
+        let length = self.wanted.max(slice);
+        let mut found = buffer.read(file, self.next, length)?;
+        if found == Found::SomethingElse {
+            lost(self.size.saturating_sub(self.next.offset));
+            self.begin_generation();
+            let file = self.file.as_ref().expect("it was open a moment ago");
+            found = buffer.read(file, self.next, length)?;
+        }
+        let Found::Next { at_end } = found else {
+            return Ok(Reading::AtEnd);
+        };
+        self.remember_head(buffer);
+        self.leave_out_hole(buffer);
+        self.size = self.size.max(self.next.offset + buffer.from(self.next.offset).len() as u64);
+        Ok(self.judge(buffer, at_end, line_limit))
+    }
+
+    fn judge(&mut self, buffer: &ReadBuffer, at_end: bool, line_limit: usize) -> Reading {
+        let offset = self.next.offset;
+        let bytes = buffer.from(offset);
+        if self.is_skipping {
+            return self.skip(buffer);
+        }
+        if let Some(last) = memrchr(b'\n', bytes) {
+            self.wanted = 0;
+            return Reading::Lines { offset, end: offset + last as u64 + 1 };
+        }
+        // Two bytes more than the limit: the line may end with a carriage return and a newline.
+        if bytes.len() >= line_limit + 2 {
+            return Reading::LongLine { offset };
+        }
+        if at_end {
+            return Reading::AtEnd;
+        }
+        self.wanted = (bytes.len() * 2).min(line_limit + 2);
+        Reading::Longer
+    }
+
+    /// A run of NUL bytes at the start of a truncated file is a hole that a writer left who went
+    /// on at its old offset; it is no part of a line.
+    fn leave_out_hole(&mut self, buffer: &ReadBuffer) {
+        let bytes = buffer.from(self.next.offset);
+        if !self.may_be_in_hole || bytes.is_empty() {
+            return;
+        }
+        let hole = bytes.iter().take_while(|&&byte| byte == 0).count();
+        self.may_be_in_hole = hole == bytes.len();
+        if hole > 0 {
+            self.next = buffer.mark(self.next.offset + hole as u64);
+            self.ledger.enter(self.next, 0);
+        }
+    }
+
+    fn remember_head(&mut self, buffer: &ReadBuffer) {
+        if self.head.len() < MARKER_REACH
+            && let Some(beginning) = buffer.beginning()
+        {
+            self.head = beginning.to_vec();
+        }
+    }
+
+    fn begin_generation(&mut self) {
+        self.generation += 1;
+        self.ledger = Ledger::default();
+        self.next = Mark::default();
+        self.head.clear();
+        self.size = 0;
+        self.wanted = 0;
+        self.may_be_in_hole = true;
+        self.is_skipping = false;
+        self.partial_sent = None;
+    }
+
+    /// The span that the next [`FollowedFile::take`] will enter.
+    pub fn next_span(&self) -> SpanId {
+        SpanId { generation: self.generation, number: self.ledger.next_number() }
+    }
+
+    /// The lines up to `end` were taken; `shares` chunks took events from them.
+    pub fn take(&mut self, buffer: &ReadBuffer, end: u64, shares: u32, now: Instant) {
+        if end == self.next.offset {
+            return;
+        }
+        self.next = buffer.mark(end);
+        self.ledger.enter(self.next, shares);
+        self.wanted = 0;
+        self.changed = now;
+    }
+
+    /// The line that begins here is above the limit: what was read of it is done with, and what
+    /// follows up to its newline is left out. The position stays before the line until then, so
+    /// that a restart meets the line at its beginning. `shares` chunks took its cut beginning.
+    pub fn begin_skip(&mut self, buffer: &ReadBuffer, shares: u32, now: Instant) {
+        let end = self.next.offset + buffer.from(self.next.offset).len() as u64;
+        self.next = buffer.mark(end);
+        // One share more: the skipping itself holds the span open.
+        self.ledger.enter(self.next, shares + 1);
+        self.is_skipping = true;
+        self.wanted = 0;
+        self.changed = now;
+    }
+
+    fn skip(&mut self, buffer: &ReadBuffer) -> Reading {
+        let bytes = buffer.from(self.next.offset);
+        if bytes.is_empty() {
+            return Reading::AtEnd;
+        }
+        let newline = memchr::memchr(b'\n', bytes);
+        let skipped = newline.map_or(bytes.len(), |at| at + 1) as u64;
+        self.next = buffer.mark(self.next.offset + skipped);
+        self.ledger.extend(self.next);
+        if newline.is_some() {
+            self.ledger.settle(self.ledger.next_number() - 1);
+            self.is_skipping = false;
+        }
+        Reading::Skipped { bytes: skipped }
+    }
+
+    /// The unterminated last line, which [`FollowedFile::read`] has just left in `buffer`.
+    /// `None`: the file ends with a newline, the rest of it is left out, or it was sent already.
+    pub fn partial<'a>(&self, buffer: &'a ReadBuffer) -> Option<Line<'a>> {
+        let bytes = buffer.from(self.next.offset);
+        let end = self.next.offset + bytes.len() as u64;
+        if bytes.is_empty() || self.is_skipping || self.partial_sent == Some(end) {
+            return None;
+        }
+        Some(Line::unterminated(bytes))
+    }
+
+    /// The unterminated last line was sent. The position stays before it: completed later, it is
+    /// sent again, whole.
+    pub fn take_partial(&mut self, buffer: &ReadBuffer, shares: u32) {
+        let end = self.next.offset + buffer.from(self.next.offset).len() as u64;
+        self.partial_sent = Some(end);
+        self.ledger.enter(self.next, shares);
+    }
+
+    /// Gives back a chunk's share of a span.
+    pub fn settle(&mut self, share: &Share) {
+        if share.span.generation == self.generation {
+            self.ledger.settle(share.span.number);
+        }
+    }
+
+    /// The end of the settled prefix.
+    pub fn position(&self) -> Mark {
+        self.ledger.position()
+    }
+
+    /// Whether everything taken so far is settled.
+    pub fn is_settled(&self) -> bool {
+        self.ledger.is_settled()
+    }
+
+    /// Which generation this is: 0 until the first truncation.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The first up to 64 bytes of this generation.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The highest size seen in this generation.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes seen and not yet taken, a partial line included.
+    pub fn unread(&self) -> u64 {
+        self.size.saturating_sub(self.next.offset)
+    }
+
+    /// Bytes seen and not yet settled, unless they were sent as a partial line.
+    pub fn unsettled(&self) -> u64 {
+        if self.is_settled() && self.partial_sent == Some(self.size) {
+            return 0;
+        }
+        self.size.saturating_sub(self.position().offset)
+    }
+
+    /// Looks at the file's size, time and links, without reading.
+    pub fn look(&mut self) -> io::Result<Look> {
+        let metadata = match (&self.file, &self.place) {
+            (Some(file), _) => file.metadata()?,
+            (None, Some(place)) => std::fs::metadata(place)?,
+            (None, None) => {
+                return Ok(Look { has_changed: false, has_grown: false, is_deleted: true });
+            }
+        };
+        let now = Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec()));
+        let look = Look {
+            has_changed: now != self.looked_at || metadata.len() != self.size,
+            has_grown: metadata.len() > self.size,
+            is_deleted: metadata.nlink() == 0,
+        };
+        self.looked_at = now;
+        self.size = self.size.max(metadata.len());
+        Ok(look)
+    }
+
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Opens it again where it lies, if it still is the same file.
+    pub fn reopen(&mut self, open: impl Fn(&Path) -> io::Result<File>) -> io::Result<bool> {
+        let Some(place) = &self.place else {
+            return Ok(false);
+        };
+        let file = open(place)?;
+        if Inode::of(&file.metadata()?) != self.inode {
+            return Ok(false);
+        }
+        self.file = Some(file);
+        Ok(true)
+    }
+
+    /// Closes it. It keeps its position, and can be opened again where it lies.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+}
+
+/// What a look at a file showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Its size or time is not what it was at the last look, so there may be something to read.
+    pub has_changed: bool,
+    /// It is longer than it was ever seen.
+    pub has_grown: bool,
+    /// No name is left for it.
+    pub is_deleted: bool,
+}
+
+/// The text of a line above the limit that still goes out.
+pub fn cut_line(bytes: &[u8], line_limit: usize) -> &[u8] {
+    lines::cut_at_character(bytes, line_limit)
+}

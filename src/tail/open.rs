@@ -1,0 +1,61 @@
+//! Opening a log file, and what to say when that is not possible.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// Opens for reading, without waiting for the other end of a FIFO and without taking over a
+/// terminal; neither is followed, but both can lie under a matching name.
+pub fn open_log(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// Whether the process or the system has no descriptor left.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// What the first bytes of compressed files look like: gzip, zstd, xz, bzip2, lz4.
+const COMPRESSED: [&[u8]; 5] =
+    [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"\xfd7zXZ\0", b"BZh", &[0x04, 0x22, 0x4d, 0x18]];
+
+/// Whether the file is an older generation that something has compressed.
+pub fn is_compressed(file: &File) -> bool {
+    let mut head = [0; 6];
+    let length = file.read_at(&mut head, 0).unwrap_or(0);
+    COMPRESSED.iter().any(|magic| head[..length].starts_with(magic))
+}
+
+/// Why a matched file may not be read, and the lines of YAML that help. Fluent Bit's image runs
+/// as root, ours does not, so this is the first thing a migration can meet.
+pub fn why_unreadable(path: &Path) -> String {
+    let remedy = "in the Pod, set `securityContext: {fsGroup: <gid>}` or `runAsUser: <uid>` to the \
+                  writer's, or let the application write its files with mode 0644";
+    match std::fs::metadata(path) {
+        Ok(metadata) => format!(
+            "no permission to read it as uid {}: owner {}:{}, mode {:04o}; {remedy}",
+            rustix::process::getuid().as_raw(),
+            metadata.uid(),
+            metadata.gid(),
+            metadata.mode() & 0o7777,
+        ),
+        Err(error) => format!("no permission to look at it ({error}); {remedy}"),
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: every followed file holds a descriptor.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "cannot raise the limit of open files");
+    }
+}

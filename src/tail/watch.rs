@@ -1,0 +1,204 @@
+//! Notices from the kernel about directories: names and data apart.
+//!
+//! In:  the directories to cover
+//! Out: [`Notice`]s, which are hints; the directory is the truth
+//!
+//! Two inotify instances, however many files there are. Names are always waited on. Data are
+//! waited on only while everything is quiet; once something has come they are read on a timer,
+//! so that a writer of a thousand lines a second does not wake us a thousand times. Neither mask
+//! has an event for what we do ourselves (open, list, close after reading).
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+
+use super::discover::here;
+
+/// What the kernel said about one name in one directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Directory and name.
+    pub path: PathBuf,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened to a name, or to the file behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The name is new, or is another file than before.
+    Appeared,
+    /// It came by a rename; the same number is on the [`What::Left`] of its old name.
+    Arrived(u32),
+    /// It left by a rename; the same number is on the [`What::Arrived`] of its new name, if that
+    /// lies in a watched directory.
+    Left(u32),
+    /// It was deleted.
+    Vanished,
+    /// Bytes were written, or the file was truncated.
+    Changed,
+    /// A writer closed the file.
+    Closed,
+    /// Notices were lost, or the directory itself went away: list everything again.
+    Unknown,
+}
+
+/// See the head of this file.
+pub struct Watch {
+    names: Inotify,
+    data: Inotify,
+    covered: HashMap<PathBuf, Covered>,
+    by_name_watch: HashMap<WatchDescriptor, PathBuf>,
+    by_data_watch: HashMap<WatchDescriptor, PathBuf>,
+    buffer: Vec<u8>,
+}
+
+struct Covered {
+    inode: u64,
+    names: WatchDescriptor,
+    data: WatchDescriptor,
+}
+
+impl Watch {
+    /// Opens both instances. The error is the system's: too many instances, too many files.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            names: Inotify::init()?,
+            data: Inotify::init()?,
+            covered: HashMap::new(),
+            by_name_watch: HashMap::new(),
+            by_data_watch: HashMap::new(),
+            buffer: vec![0; 16 << 10],
+        })
+    }
+
+    /// Watches exactly these directories. A directory that was replaced by another of the same
+    /// path is unwatched first and watched anew. The first error is given back after all were
+    /// tried; a directory that is gone meanwhile is none.
+    pub fn cover(&mut self, directories: &[PathBuf]) -> io::Result<()> {
+        let gone: Vec<PathBuf> =
+            self.covered.keys().filter(|path| !directories.contains(path)).cloned().collect();
+        for path in gone {
+            self.uncover(&path);
+        }
+        let mut first_error = Ok(());
+        for path in directories {
+            match self.cover_one(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound && first_error.is_ok() => {
+                    first_error = Err(error);
+                }
+                _ => {}
+            }
+        }
+        first_error
+    }
+
+    fn cover_one(&mut self, path: &Path) -> io::Result<()> {
+        let inode = std::fs::metadata(here(path))?.ino();
+        if self.covered.get(path).is_some_and(|covered| covered.inode == inode) {
+            return Ok(());
+        }
+        self.uncover(path);
+        let names = self.names.watches().add(
+            here(path),
+            WatchMask::CREATE
+                | WatchMask::MOVE
+                | WatchMask::DELETE
+                | WatchMask::DELETE_SELF
+                | WatchMask::MOVE_SELF
+                | WatchMask::ONLYDIR,
+        )?;
+        let data = self
+            .data
+            .watches()
+            .add(here(path), WatchMask::MODIFY | WatchMask::CLOSE_WRITE | WatchMask::ONLYDIR)?;
+        self.by_name_watch.insert(names.clone(), path.to_owned());
+        self.by_data_watch.insert(data.clone(), path.to_owned());
+        self.covered.insert(path.to_owned(), Covered { inode, names, data });
+        Ok(())
+    }
+
+    fn uncover(&mut self, path: &Path) {
+        let Some(covered) = self.covered.remove(path) else {
+            return;
+        };
+        self.by_name_watch.remove(&covered.names);
+        self.by_data_watch.remove(&covered.data);
+        // The kernel has removed them itself when the directory is gone.
+        drop(self.names.watches().remove(covered.names));
+        drop(self.data.watches().remove(covered.data));
+    }
+
+    /// Whether notices come for what lies in this directory.
+    pub fn covers(&self, directory: &Path) -> bool {
+        self.covered.contains_key(directory)
+    }
+
+    /// To wait on for names.
+    pub fn names_fd(&self) -> BorrowedFd<'_> {
+        self.names.as_fd()
+    }
+
+    /// To wait on for data.
+    pub fn data_fd(&self) -> BorrowedFd<'_> {
+        self.data.as_fd()
+    }
+
+    /// The notices about names that have come, in order.
+    pub fn take_names(&mut self) -> Vec<Notice> {
+        take(&mut self.names, &self.by_name_watch, &mut self.buffer)
+    }
+
+    /// The notices about data that have come, in order.
+    pub fn take_data(&mut self) -> Vec<Notice> {
+        take(&mut self.data, &self.by_data_watch, &mut self.buffer)
+    }
+}
+
+fn take(
+    instance: &mut Inotify,
+    directories: &HashMap<WatchDescriptor, PathBuf>,
+    buffer: &mut [u8],
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    while let Ok(events) = instance.read_events(buffer) {
+        for event in events {
+            let what = what_of(event.mask, event.cookie);
+            let directory = directories.get(&event.wd);
+            let notice = match (directory, event.name, what) {
+                (Some(directory), Some(name), Some(what)) => {
+                    Notice { path: directory.join(name), what }
+                }
+                (_, _, Some(What::Unknown)) => {
+                    Notice { path: PathBuf::from(OsString::new()), what: What::Unknown }
+                }
+                // A watch we have given up, or a word about the watch itself.
+                _ => continue,
+            };
+            if notices.last() != Some(&notice) {
+                notices.push(notice);
+            }
+        }
+    }
+    notices
+}
+
+fn what_of(mask: EventMask, cookie: u32) -> Option<What> {
+    let table = [
+        (EventMask::Q_OVERFLOW, What::Unknown),
+        (EventMask::DELETE_SELF, What::Unknown),
+        (EventMask::MOVE_SELF, What::Unknown),
+        (EventMask::CREATE, What::Appeared),
+        (EventMask::MOVED_TO, What::Arrived(cookie)),
+        (EventMask::MOVED_FROM, What::Left(cookie)),
+        (EventMask::DELETE, What::Vanished),
+        (EventMask::MODIFY, What::Changed),
+        (EventMask::CLOSE_WRITE, What::Closed),
+    ];
+    table.into_iter().find(|(bit, _)| mask.contains(*bit)).map(|(_, what)| what)
+}
