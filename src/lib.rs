@@ -31,6 +31,8 @@ pub mod checkpoint;
 
 pub mod listen;
 
+pub mod ingest;
+
 pub mod agent;
 
 pub mod cli;

@@ -8,15 +8,7 @@
 
 use std::collections::VecDeque;
 
-/// An offset, and a hash of the up to 64 bytes before it as they were read: enough to tell later
-/// whether the file still is what we read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    /// Bytes from the start of the file.
-    pub offset: u64,
-    /// Hash of the up to 64 bytes before `offset`.
-    pub marker: u64,
-}
+use super::Mark;
 
 /// See the head of this file.
 #[derive(Debug, Default)]

@@ -80,6 +80,9 @@ counters! {
     lost_long_line_bytes,
     /// Bytes that were unread when a file was truncated: a lower bound.
     lost_truncated_bytes,
+    /// Bytes that were not acknowledged when the agent ended, and whose file was gone when it
+    /// started again: a lower bound.
+    lost_while_down_bytes,
     /// Times positions were saved.
     positions_saved,
     /// Times positions could not be saved.

@@ -30,6 +30,27 @@ pub fn write_str_header(out: &mut Vec<u8>, length: usize) {
     }
 }
 
+/// Appends a MessagePack unsigned integer in its shortest form.
+pub fn write_uint(out: &mut Vec<u8>, number: u64) {
+    let bytes = number.to_be_bytes();
+    match number {
+        0..=0x7f => out.push(bytes[7]),
+        0x80..=0xff => out.extend_from_slice(&[0xcc, bytes[7]]),
+        0x100..=0xffff => {
+            out.push(0xcd);
+            out.extend_from_slice(&bytes[6..]);
+        }
+        0x1_0000..=0xffff_ffff => {
+            out.push(0xce);
+            out.extend_from_slice(&bytes[4..]);
+        }
+        _ => {
+            out.push(0xcf);
+            out.extend_from_slice(&bytes);
+        }
+    }
+}
+
 /// Appends the header of a MessagePack map of `pairs` pairs, in its shortest form.
 pub fn write_map_header(out: &mut Vec<u8>, pairs: usize) {
     let (bytes, length) = map_header(pairs);
@@ -121,6 +142,22 @@ mod tests {
             assert_eq!(header, map_header(had + 1).1, "the shortest header after {had}");
             assert_eq!(out[1 + header..], [pairs_before, added.clone()].concat(), "after {had}");
             assert_eq!(out[0], 0xc0, "what stands before the record is left alone");
+        }
+    }
+
+    #[test]
+    fn unsigned_integers_have_the_shortest_form() {
+        for (number, expected) in [
+            (0, vec![0]),
+            (127, vec![0x7f]),
+            (128, vec![0xcc, 128]),
+            (256, vec![0xcd, 1, 0]),
+            (65_536, vec![0xce, 0, 1, 0, 0]),
+            (1 << 32, vec![0xcf, 0, 0, 0, 1, 0, 0, 0, 0]),
+        ] {
+            let mut out = Vec::new();
+            write_uint(&mut out, number);
+            assert_eq!(out, expected, "{number}");
         }
     }
 

@@ -14,9 +14,10 @@ use std::time::Instant;
 
 use memchr::memrchr;
 
-use super::lines::{self, Line};
-use super::read::{self, Found, MARKER_REACH, ReadBuffer};
-use crate::checkpoint::{Ledger, Mark};
+use super::lines::Line;
+use super::read::{Found, ReadBuffer};
+use crate::checkpoint::mark::{MARKER_REACH, mark_of_file};
+use crate::checkpoint::{Ledger, Mark, Position};
 use crate::model::{FileId, Share, SpanId, Tag};
 
 /// What tells one file from another for as long as it exists.
@@ -150,7 +151,7 @@ impl FollowedFile {
         let mut head = ReadBuffer::default();
         head.read(file, Mark::default(), MARKER_REACH)?;
         let head = head.from(0).to_vec();
-        if let Some(end) = read::mark_of_file(file, self.size)? {
+        if let Some(end) = mark_of_file(file, self.size)? {
             self.start_at(end, 0, head);
         }
         Ok(())
@@ -170,7 +171,7 @@ impl FollowedFile {
         let Some(file) = &self.file else {
             return Ok(Reading::AtEnd);
         };
-        let length = self.wanted.max(slice);
+        let length = self.next_length(slice);
         let mut found = buffer.read(file, self.next, length)?;
         if found == Found::SomethingElse {
             lost(self.size.saturating_sub(self.next.offset));
@@ -241,6 +242,16 @@ impl FollowedFile {
         self.may_be_in_hole = true;
         self.is_skipping = false;
         self.partial_sent = None;
+    }
+
+    /// How many bytes the next read asks for.
+    pub fn next_length(&self, slice: usize) -> usize {
+        self.wanted.max(slice)
+    }
+
+    /// Where the next read begins.
+    pub fn next_offset(&self) -> u64 {
+        self.next.offset
     }
 
     /// The span that the next [`FollowedFile::take`] will enter.
@@ -344,6 +355,24 @@ impl FollowedFile {
         self.size.saturating_sub(self.next.offset)
     }
 
+    /// Whether it ends in a partial line that was not sent.
+    pub fn owes_partial(&self) -> bool {
+        self.unread() > 0 && !self.is_skipping && self.partial_sent != Some(self.size)
+    }
+
+    /// What the position store keeps of it.
+    pub fn stored_position(&self) -> Position {
+        Position {
+            device: self.inode.device,
+            inode: self.inode.number,
+            path: self.path.clone(),
+            generation: self.generation,
+            mark: self.position(),
+            head: self.head.clone(),
+            size: self.size,
+        }
+    }
+
     /// Bytes seen and not yet settled, unless they were sent as a partial line.
     pub fn unsettled(&self) -> u64 {
         if self.is_settled() && self.partial_sent == Some(self.size) {
@@ -405,9 +434,4 @@ pub struct Look {
     pub has_grown: bool,
     /// No name is left for it.
     pub is_deleted: bool,
-}
-
-/// The text of a line above the limit that still goes out.
-pub fn cut_line(bytes: &[u8], line_limit: usize) -> &[u8] {
-    lines::cut_at_character(bytes, line_limit)
 }

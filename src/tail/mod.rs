@@ -133,8 +133,10 @@ impl Tail {
         self.forget_places_not_in(&listed, &directories);
         let every = !self.has_scanned || self.is_silent || directories.iter().any(|d| !is_watched(d));
         self.look_at_files(now, if every { 1 } else { LOOKED_AT_IN_TURN });
+        if !self.has_scanned {
+            self.count_what_is_gone();
+        }
         self.has_scanned = true;
-        self.remembered = Remembered::default();
     }
 
     fn meet(&mut self, entry: &Entry, device: u64, now: Instant) {
@@ -455,6 +457,21 @@ impl Tail {
         }
     }
 
+    /// With `DB`: bytes that were not acknowledged when we stopped, and whose file is gone.
+    fn count_what_is_gone(&mut self) {
+        for position in std::mem::take(&mut self.remembered).unclaimed() {
+            let lost = position.size.saturating_sub(position.mark.offset);
+            if lost > 0 && self.globs.matches(&position.path) {
+                self.counters.lost_while_down_bytes.add(lost);
+                warn!(
+                    file = %position.path.display(),
+                    bytes = lost,
+                    "bytes that were not acknowledged are gone with their file"
+                );
+            }
+        }
+    }
+
     // === Names and places
 
     fn set_place(&mut self, id: FileId, place: &Path) {
@@ -561,16 +578,16 @@ impl Tail {
         if file.is_open() {
             return;
         }
-        match file.reopen(open::open_log) {
-            Ok(true) => {}
-            Ok(false) => file.place = None,
-            Err(error) if open::is_out_of_descriptors(&error) && self.close_one() => {
-                self.ensure_open(id);
-            }
-            Err(error) => {
-                debug!(file = %file.path.display(), %error, "cannot open again");
-                file.place = None;
-            }
+        let opened = file.reopen(open::open_log);
+        if let Err(error) = &opened
+            && open::is_out_of_descriptors(error)
+            && self.close_one()
+        {
+            return self.ensure_open(id);
+        }
+        if !opened.unwrap_or(false) {
+            debug!(inode = id.0, "a closed file is no longer where it was");
+            self.lose_all_places(id);
         }
     }
 
@@ -603,7 +620,7 @@ impl Tail {
         let wait = self.settings.rotate_wait;
         self.files
             .values()
-            .filter(|file| is_rotated(file) && !file.is_queued && file.unread() > 0)
+            .filter(|file| is_rotated(file) && !file.is_queued && file.owes_partial())
             .filter(|file| now.duration_since(file.changed) >= wait)
             .map(|file| file.id)
             .collect()

@@ -5,14 +5,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::checkpoint::Mark;
-
-/// How many bytes before an offset its marker covers.
-pub const MARKER_REACH: usize = 64;
+use crate::checkpoint::mark::{MARKER_REACH, hash, marker_length, read_once};
 
 /// Bytes of a file as they were read, starting up to [`MARKER_REACH`] before the wanted offset.
 #[derive(Debug, Default)]
@@ -22,13 +17,18 @@ pub struct ReadBuffer {
     begin: u64,
     /// How many of `bytes` were read.
     filled: usize,
+    /// The file ended within the last read.
+    at_end: bool,
 }
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Bytes that follow on what was read before. True: the file ended within this read.
-    Next { at_end: bool },
+    /// Bytes that follow on what was read before.
+    Next {
+        /// The file ended within this read.
+        at_end: bool,
+    },
     /// The file is shorter than the offset, or holds something else before it.
     SomethingElse,
 }
@@ -47,7 +47,8 @@ impl ReadBuffer {
         if self.filled < before || hash(&self.bytes[..before]) != from.marker {
             return Ok(Found::SomethingElse);
         }
-        Ok(Found::Next { at_end: self.filled < wanted })
+        self.at_end = self.filled < wanted;
+        Ok(Found::Next { at_end: self.at_end })
     }
 
     fn make_room(&mut self, wanted: usize) {
@@ -57,6 +58,11 @@ impl ReadBuffer {
             self.bytes.truncate(Self::KEPT);
             self.bytes.shrink_to_fit();
         }
+    }
+
+    /// Whether the file ended within the last read.
+    pub fn reached_end(&self) -> bool {
+        self.at_end
     }
 
     /// The bytes from `offset` to the end of what was read.
@@ -81,40 +87,13 @@ impl ReadBuffer {
     }
 }
 
-/// One call. A regular file gives less than was asked for only at its end.
-fn read_once(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(buffer, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
-    }
-}
-
-/// How many bytes the marker of `offset` covers.
-pub fn marker_length(offset: u64) -> usize {
-    usize::try_from(offset).map_or(MARKER_REACH, |offset| offset.min(MARKER_REACH))
-}
-
-/// The hash behind markers: XXH3, whose values are stable over versions and machines. Nothing has
-/// the hash 0, so that the mark of an empty beginning is [`Mark::default`].
-pub fn hash(bytes: &[u8]) -> u64 {
-    if bytes.is_empty() { 0 } else { xxh3_64(bytes) }
-}
-
-/// The mark of a file at `offset`, read from the file. `None`: the file ends before it.
-pub fn mark_of_file(file: &File, offset: u64) -> io::Result<Option<Mark>> {
-    let length = marker_length(offset);
-    let mut bytes = [0; MARKER_REACH];
-    let filled = read_once(file, &mut bytes[..length], offset - length as u64)?;
-    Ok((filled == length).then(|| Mark { offset, marker: hash(&bytes[..length]) }))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::FileExt;
 
     use super::*;
+    use crate::checkpoint::mark::mark_of_file;
 
     fn file_of(content: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();

@@ -1,0 +1,249 @@
+//! A line becomes an event: parsed, stamped, filtered, in the chunk's own buffer.
+//!
+//! In:  a line, and where it came from
+//! Out: `[time, record]` appended to the buffer, or nothing if a filter took it out
+//!
+//! A line that does not fit the parser goes out as text: it is data, not an error.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tracing::warn;
+
+use crate::filter::{Filter, Verdict};
+use crate::model::record::{append_pairs, write_map_header, write_str, write_uint};
+use crate::model::{Counters, EventTime, FileId, Mentions};
+use crate::parse::{Parser, TimeFound};
+use crate::tail::Settings;
+
+/// The bytes of an event before its record: an array of two, and the time.
+const BEFORE_RECORD: usize = 1 + EventTime::ENCODED;
+
+/// What an event may take beyond three times its line and what is added to it: what stands before
+/// the record, headers, the key of a text, the mark of a cut line.
+const OVERHEAD: usize = 96;
+
+/// Turns the lines of one input into events.
+pub struct Encoder {
+    parser: Option<Parser>,
+    text_key: String,
+    path_key: Option<String>,
+    offset_key: Option<String>,
+    added_by_filters: usize,
+    mentions: Mentions<(FileId, Complaint)>,
+    counters: Arc<Counters>,
+}
+
+/// Where a line comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Its file.
+    pub file: FileId,
+    /// The path of its file.
+    pub path: &'a Path,
+    /// The offset of its first byte.
+    pub offset: u64,
+    /// The filters that take its tag, by number.
+    pub filters: &'a [usize],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Complaint {
+    Unparsed,
+    BadUtf8,
+    BadTime,
+    TimeOutOfRange,
+}
+
+impl Complaint {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Unparsed => "lines do not fit the parser and are delivered as text",
+            Self::BadUtf8 => "lines hold bytes that are not UTF-8; they are replaced by U+FFFD",
+            Self::BadTime => "times do not fit `Time_Format`; the time of reading is used",
+            Self::TimeOutOfRange => {
+                "times lie outside of 1970 to 2106; the time of reading is used"
+            }
+        }
+    }
+}
+
+impl Encoder {
+    /// `parser` is the one that `settings` names, `added_by_filters` the most bytes that all
+    /// filters together add to a record.
+    pub fn new(
+        settings: &Settings,
+        parser: Option<Parser>,
+        added_by_filters: usize,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            parser,
+            text_key: settings.key.clone(),
+            path_key: settings.path_key.clone(),
+            offset_key: settings.offset_key.clone(),
+            added_by_filters,
+            mentions: Mentions::default(),
+            counters,
+        }
+    }
+
+    /// The most bytes that the events of `length` bytes of one line can take.
+    pub fn worst_case(&self, length: usize, path: &Path) -> usize {
+        let path = if self.path_key.is_some() { path.as_os_str().len() * 3 } else { 0 };
+        let keys = [Some(&self.text_key), self.path_key.as_ref(), self.offset_key.as_ref()];
+        let keys: usize = keys.into_iter().flatten().map(|key| key.len() + 5).sum();
+        3 * length + OVERHEAD + keys + path + self.added_by_filters
+    }
+
+    /// Appends the event of a line that is UTF-8. `None`: a filter took it out.
+    pub fn encode(
+        &mut self,
+        line: &str,
+        origin: Origin<'_>,
+        filters: &mut [Filter],
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let start = out.len();
+        out.resize(start + BEFORE_RECORD, 0);
+        let time = self.write_record(line, origin, out);
+        self.finish(start, time, origin, filters, out)
+    }
+
+    /// The same for a line that is not UTF-8: every bad sequence becomes U+FFFD.
+    pub fn encode_bytes(
+        &mut self,
+        line: &[u8],
+        origin: Origin<'_>,
+        filters: &mut [Filter],
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let text = self.repair(line, origin);
+        self.encode(&text, origin, filters, out)
+    }
+
+    /// Appends the event of the beginning of a line above the limit: text, and a mark.
+    pub fn encode_cut(
+        &mut self,
+        beginning: &[u8],
+        origin: Origin<'_>,
+        filters: &mut [Filter],
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let text = self.repair(beginning, origin);
+        let start = out.len();
+        out.resize(start + BEFORE_RECORD, 0);
+        self.write_text(&text, origin, out);
+        let mut mark = Vec::with_capacity(16);
+        write_str(&mut mark, "truncated");
+        mark.push(0xc3);
+        append_pairs(out, start + BEFORE_RECORD, 1, &mark);
+        self.finish(start, None, origin, filters, out)
+    }
+
+    fn repair<'a>(&mut self, line: &'a [u8], origin: Origin<'_>) -> Cow<'a, str> {
+        let text = String::from_utf8_lossy(line);
+        if matches!(text, Cow::Owned(_)) {
+            self.counters.bad_utf8.add(1);
+            self.complain(Complaint::BadUtf8, origin);
+        }
+        text
+    }
+
+    fn write_record(
+        &mut self,
+        line: &str,
+        origin: Origin<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<EventTime> {
+        let Some(parser) = &mut self.parser else {
+            self.write_text(line, origin, out);
+            return None;
+        };
+        let start = out.len();
+        let Ok(parsed) = parser.parse(line, out) else {
+            self.counters.unparsed.add(1);
+            self.complain(Complaint::Unparsed, origin);
+            self.write_text(line, origin, out);
+            return None;
+        };
+        if self.path_key.is_some() || self.offset_key.is_some() {
+            let mut encoded = Vec::new();
+            let pairs = self.write_origin(origin, &mut encoded);
+            append_pairs(out, start, pairs, &encoded);
+        }
+        match parsed.time {
+            TimeFound::At(time) => return Some(time),
+            TimeFound::None => {}
+            TimeFound::Unreadable => {
+                self.counters.bad_time.add(1);
+                self.complain(Complaint::BadTime, origin);
+            }
+            TimeFound::OutOfRange => {
+                self.counters.time_out_of_range.add(1);
+                self.complain(Complaint::TimeOutOfRange, origin);
+            }
+        }
+        None
+    }
+
+    fn write_text(&self, line: &str, origin: Origin<'_>, out: &mut Vec<u8>) {
+        let own = usize::from(self.path_key.is_some()) + usize::from(self.offset_key.is_some());
+        write_map_header(out, own + 1);
+        self.write_origin(origin, out);
+        write_str(out, &self.text_key);
+        write_str(out, line);
+    }
+
+    fn write_origin(&self, origin: Origin<'_>, out: &mut Vec<u8>) -> usize {
+        let mut pairs = 0;
+        if let Some(key) = &self.path_key {
+            write_str(out, key);
+            write_str(out, &origin.path.to_string_lossy());
+            pairs += 1;
+        }
+        if let Some(key) = &self.offset_key {
+            write_str(out, key);
+            write_uint(out, origin.offset);
+            pairs += 1;
+        }
+        pairs
+    }
+
+    fn finish(
+        &mut self,
+        start: usize,
+        time: Option<EventTime>,
+        origin: Origin<'_>,
+        filters: &mut [Filter],
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        for &number in origin.filters {
+            if filters[number].apply(out, start + BEFORE_RECORD) == Verdict::Drop {
+                out.truncate(start);
+                self.counters.filtered_events.add(1);
+                return None;
+            }
+        }
+        out[start] = 0x92;
+        let time = time.unwrap_or_else(time_of_reading);
+        out[start + 1..start + BEFORE_RECORD].copy_from_slice(&time.encode());
+        Some(())
+    }
+
+    fn complain(&mut self, complaint: Complaint, origin: Origin<'_>) {
+        if let Some(times) = self.mentions.due((origin.file, complaint), Instant::now()) {
+            warn!(file = %origin.path.display(), offset = origin.offset, times, "{}", complaint.text());
+        }
+    }
+}
+
+fn time_of_reading() -> EventTime {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs())
+        .ok()
+        .and_then(|seconds| EventTime::new(seconds, now.subsec_nanos()))
+        .unwrap_or_default()
+}

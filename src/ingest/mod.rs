@@ -1,0 +1,550 @@
+//! The thread that thinks: from files to sealed chunks, and from acknowledgements to positions.
+//!
+//! In:  files, the kernel's notices about them, chunks that come home
+//! Out: sealed chunks to the outputs, positions to the store
+//!
+//! Plain blocking code with one place to wait. Memory is asked for before anything is read; when
+//! there is none, every open chunk leaves and the loop waits for some to come back. Bytes read and
+//! not appended are simply forgotten: they are in the file.
+
+pub mod encode;
+pub mod input;
+pub mod pace;
+pub mod stop;
+pub mod wait;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+pub use self::encode::Encoder;
+pub use self::input::Input;
+use self::input::{Route, Turn};
+pub use self::pace::Pace;
+pub use self::stop::{Controls, Drain};
+use self::wait::Sleeper;
+pub use self::wait::{Waker, waker};
+use crate::buffer::{Chunk, Delivery, Fate, Home, Router, Sealing};
+use crate::checkpoint::Store;
+use crate::filter::Filter;
+use crate::model::{Counters, FileId, Tag};
+use crate::tail::{ReadBuffer, Watch};
+
+/// Takes the deliveries of one output.
+pub type Outlet = Box<dyn Fn(Delivery) + Send>;
+
+/// How often notices about data are read while something is going on.
+const DATA_EVERY: Duration = Duration::from_millis(20);
+/// How often files are looked at where there are no notices at all.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often directories are listed where there are no notices at all.
+const LIST_EVERY: Duration = Duration::from_secs(1);
+/// How often positions are handed to the store, at most.
+const SAVE_EVERY: Duration = Duration::from_millis(250);
+/// How often rotated files are looked through for those that are done.
+const RETIRE_EVERY: Duration = Duration::from_millis(500);
+/// How many slices are read before the loop looks at everything else again.
+const SLICES_A_ROUND: usize = 16;
+/// How long nothing must have moved before unused buffers go back to the system.
+const RELEASE_AFTER: Duration = Duration::from_secs(5);
+
+/// What ingest is made of.
+pub struct Parts {
+    /// The inputs, in the order of the configuration.
+    pub inputs: Vec<Input>,
+    /// The filters, in the order in which they run.
+    pub filters: Vec<Filter>,
+    /// Which filters take a tag.
+    pub filter_router: Router,
+    /// Which outputs take a tag.
+    pub router: Router,
+    /// The outputs, in the router's order.
+    pub outlets: Vec<Outlet>,
+    /// Where chunks come home to.
+    pub home: Arc<Home>,
+    /// Where positions are kept, and for which inputs (by number).
+    pub stores: Vec<(Store, Vec<usize>)>,
+    /// Woken by whoever has something for ingest.
+    pub sleeper: Sleeper,
+    /// Stop and its state.
+    pub controls: Arc<Controls>,
+    /// When a stop begins and ends.
+    pub drain: Drain,
+    /// Lines a second, for replays.
+    pub pace: Option<Pace>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+}
+
+/// See the head of this file.
+pub struct Ingest {
+    parts: Parts,
+    watch: Option<Watch>,
+    buffer: ReadBuffer,
+    routes: HashMap<Tag, Rc<Route>>,
+    returned: Vec<(Chunk, Fate)>,
+    /// Chunks that are with the outputs.
+    away: usize,
+    /// Some input has something to read, and no memory for it.
+    is_short_of_memory: bool,
+    /// When notices about data are read next. `None`: all is quiet, and they are waited on.
+    next_data: Option<Instant>,
+    next_look: Instant,
+    next_scan: Instant,
+    next_retire: Instant,
+    next_save: Instant,
+    positions_changed: bool,
+    last_moved: Instant,
+    intake_ended: bool,
+}
+
+impl Ingest {
+    /// Ready to run. No inotify (limits) means looking at files instead, and one log line.
+    pub fn new(parts: Parts) -> Self {
+        let now = Instant::now();
+        let wants_watch =
+            parts.inputs.iter().any(|input| input.tail.settings().inotify_watcher);
+        Self {
+            watch: if wants_watch { open_watch() } else { None },
+            parts,
+            buffer: ReadBuffer::default(),
+            routes: HashMap::new(),
+            returned: Vec::new(),
+            away: 0,
+            is_short_of_memory: false,
+            next_data: None,
+            next_look: now,
+            next_scan: now,
+            next_retire: now,
+            next_save: now,
+            positions_changed: false,
+            last_moved: now,
+            intake_ended: false,
+        }
+    }
+
+    /// Runs until a stop was asked for and all that was taken in is settled, or the grace is
+    /// over. The error is one of waiting, which no retry would help.
+    pub fn run(mut self) -> io::Result<()> {
+        loop {
+            let now = Instant::now();
+            self.welcome_home();
+            self.scan(now);
+            self.look(now);
+            self.take_turns();
+            self.seal(Instant::now());
+            self.hand_over();
+            self.retire(now);
+            self.save_positions(now);
+            if self.is_finished(now) {
+                break;
+            }
+            self.wait()?;
+        }
+        self.finish();
+        Ok(())
+    }
+
+    // === Chunks that come home
+
+    fn welcome_home(&mut self) {
+        self.parts.home.empty_into(&mut self.returned);
+        for (chunk, fate) in std::mem::take(&mut self.returned) {
+            self.away -= 1;
+            self.positions_changed = true;
+            self.last_moved = Instant::now();
+            self.settle(chunk, fate);
+        }
+    }
+
+    fn settle(&mut self, chunk: Chunk, fate: Fate) {
+        let counters = &self.parts.counters;
+        match fate {
+            Fate::Acknowledged => {
+                counters.chunks_acknowledged.add(1);
+                counters.events_acknowledged.add(u64::from(chunk.events));
+            }
+            Fate::Lost => counters.lost_retry_limit.add(u64::from(chunk.events)),
+            // The process ends: its lines are read again at the next start.
+            Fate::Abandoned => return,
+        }
+        let (buffer, shares) = chunk.into_parts();
+        let Some(first) = shares.first() else {
+            return;
+        };
+        let input = &mut self.parts.inputs[input_number(first.file)];
+        for share in &shares {
+            input.tail.settle(share);
+        }
+        input.chunks.recycle(buffer);
+    }
+
+    // === Finding files
+
+    fn scan(&mut self, now: Instant) {
+        let is_wanted = self.parts.inputs.iter().any(|input| input.tail.wants_scan());
+        if self.intake_ended || (now < self.next_scan && !is_wanted) {
+            return;
+        }
+        self.cover_directories();
+        let watch = &self.watch;
+        let is_watched =
+            |directory: &Path| watch.as_ref().is_some_and(|watch| watch.covers(directory));
+        for input in &mut self.parts.inputs {
+            input.tail.scan(now, is_watched);
+        }
+        self.positions_changed = true;
+        self.next_scan = now + self.scan_interval();
+    }
+
+    fn scan_interval(&self) -> Duration {
+        let refresh = |input: &Input| input.tail.settings().refresh_interval;
+        let wanted = self.parts.inputs.iter().map(refresh).min().unwrap_or(LIST_EVERY);
+        if self.watch.is_some() { wanted } else { wanted.min(LIST_EVERY) }
+    }
+
+    /// Watches before listing, so that nothing can appear between the two unnoticed.
+    fn cover_directories(&mut self) {
+        let Some(watch) = &mut self.watch else {
+            return;
+        };
+        let directories: Vec<PathBuf> =
+            self.parts.inputs.iter().flat_map(|input| input.tail.directories()).collect();
+        if let Err(error) = watch.cover(&directories) {
+            warn!(%error, "cannot watch a directory; looking at its files instead");
+            self.watch = None;
+        }
+    }
+
+    /// Looks at the files that notices do not reach.
+    fn look(&mut self, now: Instant) {
+        if now < self.next_look || self.intake_ended {
+            return;
+        }
+        let all = self.watch.is_none();
+        for input in &mut self.parts.inputs {
+            let unwatched = all || !input.tail.settings().inotify_watcher;
+            input.tail.look_at_unwatched(now, unwatched);
+        }
+        let interval = |input: &Input| input.tail.settings().progress_check_interval;
+        let wanted = self.parts.inputs.iter().map(interval).min().unwrap_or(LOOK_EVERY);
+        let is_hurried = all || self.parts.controls.is_stopping();
+        self.next_look = now + if is_hurried { wanted.min(LOOK_EVERY) } else { wanted };
+    }
+
+    fn hear_names(&mut self) {
+        let Some(watch) = &mut self.watch else {
+            return;
+        };
+        let notices = watch.take_names();
+        let now = Instant::now();
+        for input in &mut self.parts.inputs {
+            input.tail.hear_names(&notices, now);
+        }
+    }
+
+    fn hear_data(&mut self, now: Instant) {
+        let Some(watch) = &mut self.watch else {
+            return;
+        };
+        let notices = watch.take_data();
+        for input in &mut self.parts.inputs {
+            input.tail.hear_data(&notices, now);
+        }
+        let is_quiet = notices.is_empty() && !self.parts.inputs.iter().any(|i| i.tail.is_busy());
+        self.next_data = if is_quiet { None } else { Some(now + DATA_EVERY) };
+    }
+
+    // === Reading
+
+    fn take_turns(&mut self) {
+        self.is_short_of_memory = false;
+        if self.intake_ended {
+            return;
+        }
+        for number in 0..self.parts.inputs.len() {
+            for _ in 0..SLICES_A_ROUND {
+                if self.parts.pace.as_mut().is_some_and(|pace| !pace.may_go(Instant::now())) {
+                    return;
+                }
+                if !self.take_turn(number) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Reads one slice of the file whose turn it is. False: nothing to read, or no memory.
+    fn take_turn(&mut self, number: usize) -> bool {
+        let input = &mut self.parts.inputs[number];
+        let Some(id) = input.tail.next() else {
+            return false;
+        };
+        let Some(tag) = input.tail.file(id).map(|file| file.tag.clone()) else {
+            return true;
+        };
+        let route = self.route(number, &tag);
+        let input = &mut self.parts.inputs[number];
+        let turn = input.take_slice(
+            id,
+            &route,
+            &mut self.buffer,
+            &mut self.parts.filters,
+            self.parts.pace.as_mut(),
+        );
+        match turn {
+            Turn::More => input.tail.has_more(id),
+            Turn::AtEnd => input.end_burst(route.slot),
+            Turn::NoRoom => {
+                input.tail.has_more(id);
+                input.chunks.seal_all(Sealing::MemoryShort, Instant::now());
+                input.note_short_of_memory(Instant::now());
+                self.is_short_of_memory = true;
+                return false;
+            }
+        }
+        input.note_room();
+        self.last_moved = Instant::now();
+        // Spans without a share are settled as they are read.
+        self.positions_changed = true;
+        true
+    }
+
+    fn route(&mut self, number: usize, tag: &Tag) -> Rc<Route> {
+        if let Some(route) = self.routes.get(tag)
+            && route.input == number
+        {
+            return Rc::clone(route);
+        }
+        let route = Rc::new(Route {
+            input: number,
+            slot: self.parts.inputs[number].chunks.slot(tag),
+            filters: self.parts.filter_router.route(tag),
+            has_output: !self.parts.router.route(tag).is_empty(),
+        });
+        self.routes.insert(tag.clone(), Rc::clone(&route));
+        route
+    }
+
+    // === Sealing and handing over
+
+    fn seal(&mut self, now: Instant) {
+        let is_due = |input: &mut Input| input.chunks.next_due().is_some_and(|due| due <= now);
+        if self.next_data.is_some() && self.parts.inputs.iter_mut().any(|input| is_due(input)) {
+            // What was written until now goes along.
+            self.hear_data(now);
+            self.take_turns();
+        }
+        for input in &mut self.parts.inputs {
+            input.chunks.seal_due(now);
+            if self.parts.controls.is_stopping() {
+                input.chunks.seal_all(Sealing::Stopping, now);
+            }
+        }
+        if now.duration_since(self.last_moved) >= RELEASE_AFTER {
+            for input in &mut self.parts.inputs {
+                input.chunks.release_unused();
+            }
+        }
+    }
+
+    fn hand_over(&mut self) {
+        for number in 0..self.parts.inputs.len() {
+            for chunk in self.parts.inputs[number].chunks.take_sealed() {
+                self.deliver(chunk);
+            }
+        }
+    }
+
+    fn deliver(&mut self, chunk: Chunk) {
+        self.parts.counters.chunks.add(1);
+        self.away += 1;
+        let outputs = self.parts.router.route(&chunk.tag);
+        let deliveries = Delivery::of(chunk, outputs.len(), &self.parts.home);
+        for (output, delivery) in outputs.into_iter().zip(deliveries) {
+            (self.parts.outlets[output])(delivery);
+        }
+    }
+
+    // === The end of files, and positions
+
+    fn retire(&mut self, now: Instant) {
+        if now < self.next_retire || self.intake_ended {
+            return;
+        }
+        self.next_retire = now + RETIRE_EVERY;
+        for number in 0..self.parts.inputs.len() {
+            for id in self.parts.inputs[number].tail.ending(now) {
+                self.send_partial(number, id);
+            }
+            self.parts.inputs[number].tail.retire(now);
+        }
+    }
+
+    /// Sends the unterminated last line of a file whose life, or ours, is at its end. False: there
+    /// was no memory for it, or the line is complete by now.
+    fn send_partial(&mut self, number: usize, id: FileId) -> bool {
+        let input = &mut self.parts.inputs[number];
+        let Some(tag) = input.tail.file(id).map(|file| file.tag.clone()) else {
+            return true;
+        };
+        let route = self.route(number, &tag);
+        let input = &mut self.parts.inputs[number];
+        match input.take_partial(id, &route, &mut self.buffer, &mut self.parts.filters) {
+            Turn::AtEnd => true,
+            Turn::More => {
+                input.tail.has_more(id);
+                false
+            }
+            Turn::NoRoom => {
+                input.chunks.seal_all(Sealing::MemoryShort, Instant::now());
+                false
+            }
+        }
+    }
+
+    fn save_positions(&mut self, now: Instant) {
+        if !self.positions_changed || now < self.next_save {
+            return;
+        }
+        self.next_save = now + SAVE_EVERY;
+        self.positions_changed = false;
+        for (store, inputs) in &self.parts.stores {
+            let tails = inputs.iter().map(|&number| &self.parts.inputs[number].tail);
+            store.save(tails.flat_map(|tail| tail.files()).map(|f| f.stored_position()).collect());
+        }
+    }
+
+    // === Stopping
+
+    /// Whether the process may end: everything taken in is settled. Ends the intake on the way.
+    fn is_finished(&mut self, now: Instant) -> bool {
+        if self.parts.inputs.iter_mut().any(Input::has_read_all_it_wants) {
+            self.parts.controls.stop();
+        }
+        if !self.parts.controls.is_stopping() {
+            return false;
+        }
+        let drain = self.parts.drain.started(now);
+        self.parts.controls.report_left(|| self.left());
+        if !self.intake_ended && (drain.must_end_intake(now) || self.is_quiet(now)) {
+            let has_sent_all = self.send_all_partials();
+            self.intake_ended = has_sent_all || drain.must_end_intake(now);
+        }
+        self.intake_ended && self.away == 0
+    }
+
+    fn is_quiet(&mut self, now: Instant) -> bool {
+        let drain = self.parts.drain;
+        let is_quiet = |input: &Input| {
+            input.tail.is_quiet(now, drain.quiet, drain.quiet_if_closed())
+        };
+        if !self.parts.inputs.iter().all(is_quiet) {
+            return false;
+        }
+        // Once more with our own eyes: a notice may be on its way.
+        for input in &mut self.parts.inputs {
+            input.tail.look_at_unwatched(now, true);
+        }
+        self.parts.inputs.iter().all(is_quiet)
+    }
+
+    fn send_all_partials(&mut self) -> bool {
+        let mut has_sent_all = true;
+        for number in 0..self.parts.inputs.len() {
+            for id in self.parts.inputs[number].tail.ids() {
+                has_sent_all &= self.send_partial(number, id);
+            }
+            self.parts.inputs[number].chunks.seal_all(Sealing::Stopping, Instant::now());
+        }
+        self.hand_over();
+        has_sent_all
+    }
+
+    /// What is not acknowledged yet, file by file.
+    fn left(&self) -> Vec<(PathBuf, u64)> {
+        let files = self.parts.inputs.iter().flat_map(|input| input.tail.files());
+        let left = files.map(|file| (file.path.clone(), file.unsettled()));
+        left.filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
+    fn finish(mut self) {
+        self.positions_changed = true;
+        self.next_save = Instant::now();
+        self.save_positions(Instant::now());
+        self.parts.controls.report_left(|| self.left());
+        for (store, _) in std::mem::take(&mut self.parts.stores) {
+            store.finish();
+        }
+        self.parts.controls.finish();
+    }
+
+    // === Waiting
+
+    fn wait(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        let timeout = self.next_deadline(now).map(|deadline| deadline.duration_since(now));
+        let with_data = self.next_data.is_none() && !self.intake_ended;
+        let woken = self.parts.sleeper.wait(self.watch.as_ref(), with_data, timeout)?;
+        if self.intake_ended {
+            return Ok(());
+        }
+        if woken.by_names {
+            self.hear_names();
+        }
+        let now = Instant::now();
+        if woken.by_data || self.next_data.is_some_and(|next| next <= now) {
+            self.hear_data(now);
+        }
+        Ok(())
+    }
+
+    fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
+        let is_busy = self.parts.inputs.iter().any(|input| input.tail.is_busy());
+        if is_busy && !self.is_short_of_memory && !self.intake_ended {
+            let resume = self.parts.pace.as_ref().and_then(Pace::resumes);
+            return Some(resume.unwrap_or(now).max(now));
+        }
+        let chunks = self.parts.inputs.iter_mut().filter_map(|input| input.chunks.next_due()).min();
+        let has_rotated = self.parts.inputs.iter().any(|input| input.tail.has_rotated());
+        let looks = self.watch.is_none()
+            || self.parts.inputs.iter().any(|i| {
+                i.tail.has_unwatched() || !i.tail.settings().inotify_watcher
+            });
+        let has_unused = self.parts.inputs.iter().any(|input| input.chunks.unused() > 0);
+        let stops = self.parts.controls.is_stopping();
+        let saves = self.positions_changed && !self.parts.stores.is_empty();
+        let deadlines = [
+            chunks,
+            self.next_data,
+            Some(self.next_scan).filter(|_| !self.intake_ended),
+            Some(self.next_look).filter(|_| looks && !self.intake_ended),
+            Some(self.next_retire).filter(|_| has_rotated && !self.intake_ended),
+            Some(self.next_save).filter(|_| saves),
+            Some(self.last_moved + RELEASE_AFTER).filter(|_| has_unused),
+            Some(now + DATA_EVERY).filter(|_| stops && !self.intake_ended),
+            Some(now + SAVE_EVERY).filter(|_| stops),
+        ];
+        deadlines.into_iter().flatten().min().map(|deadline| deadline.max(now))
+    }
+}
+
+/// Files are numbered by the input that follows them: see `Tail::new`.
+fn input_number(file: FileId) -> usize {
+    usize::try_from(file.0 >> 48).expect("16 bits fit")
+}
+
+fn open_watch() -> Option<Watch> {
+    match Watch::new() {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            warn!(%error, "no inotify; looking at files four times a second instead");
+            None
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a stop is: who asks for it, when the intake ends, and what is left at the end.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::wait::Waker;
+
+/// Shared between ingest and whoever ends the process.
+pub struct Controls {
+    is_stopping: AtomicBool,
+    left: Mutex<Vec<(PathBuf, u64)>>,
+    waker: Waker,
+    on_stop: Box<dyn Fn() + Send + Sync>,
+    on_finish: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Controls {
+    /// `on_stop` is called when a stop is asked for, `on_finish` when ingest has ended.
+    pub fn new(
+        waker: Waker,
+        on_stop: Box<dyn Fn() + Send + Sync>,
+        on_finish: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self {
+            is_stopping: AtomicBool::new(false),
+            left: Mutex::default(),
+            waker,
+            on_stop,
+            on_finish,
+        }
+    }
+
+    /// Asks for a stop. Asking again changes nothing.
+    pub fn stop(&self) {
+        if !self.is_stopping.swap(true, Ordering::SeqCst) {
+            (self.on_stop)();
+            self.waker.wake();
+        }
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    /// The bytes of each file that were not acknowledged when ingest last looked.
+    pub fn left(&self) -> Vec<(PathBuf, u64)> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn report_left(&self, left: impl FnOnce() -> Vec<(PathBuf, u64)>) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left();
+    }
+
+    pub(super) fn finish(&self) {
+        (self.on_finish)();
+    }
+}
+
+/// When the intake of a stop ends: when every file was quiet for `quiet`, or when four fifths of
+/// the grace have passed. The last fifth belongs to sending and acknowledgements.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// `Drain_Quiet`.
+    pub quiet: Duration,
+    /// `Grace`. `None`: as long as it needs.
+    pub grace: Option<Duration>,
+    since: Option<Instant>,
+}
+
+impl Drain {
+    /// How long a file must have been quiet at most, when its writer was seen to close it.
+    const QUIET_IF_CLOSED: Duration = Duration::from_millis(200);
+
+    /// A stop that has not begun.
+    pub fn new(quiet: Duration, grace: Option<Duration>) -> Self {
+        Self { quiet, grace, since: None }
+    }
+
+    /// Begins, if it has not yet.
+    pub fn started(&mut self, now: Instant) -> Self {
+        self.since.get_or_insert(now);
+        *self
+    }
+
+    /// Whether four fifths of the grace have passed.
+    pub fn must_end_intake(&self, now: Instant) -> bool {
+        let (Some(grace), Some(since)) = (self.grace, self.since) else {
+            return false;
+        };
+        now.duration_since(since) >= grace * 4 / 5
+    }
+
+    /// How long files must have been quiet whose writer closed them.
+    pub fn quiet_if_closed(&self) -> Duration {
+        self.quiet.min(Self::QUIET_IF_CLOSED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_intake_ends_after_four_fifths_of_the_grace() {
+        let start = Instant::now();
+        let seconds = Duration::from_secs;
+        let mut drain = Drain::new(seconds(2), Some(seconds(25)));
+        assert!(!drain.must_end_intake(start + seconds(100)), "it has not begun");
+        let drain = drain.started(start);
+        assert!(!drain.must_end_intake(start + seconds(19)));
+        assert!(drain.must_end_intake(start + seconds(20)));
+        let endless = Drain::new(seconds(2), None).started(start);
+        assert!(!endless.must_end_intake(start + seconds(10_000)));
+    }
+}
