@@ -1,1 +1,5 @@
-//! cli
+//! The subcommands, a file each.
+
+pub mod receive;
+
+pub use receive::Receive;

@@ -1,1 +1,20 @@
-//! protocol
+//! The forward protocol, version 1.5: bytes in, bytes out.
+//!
+//! ```text
+//! sender:    chunk ── frame::head, frame::tail ──▶ bytes …   bytes ── ack::AckDecoder ──▶ chunk ids
+//! receiver:  bytes ── reader::Scanner ──▶ whole frames ── frame::Frame ──▶ events, ack::encode ──▶ bytes
+//! ```
+//!
+//! No socket, no clock, no dice: whoever waits (`forward`, `listen`) calls what is here.
+//! Every decoder takes any bytes at all, answers with a value or an error, and holds no more
+//! memory than its limits and the bytes it was given.
+
+pub mod ack;
+pub mod frame;
+pub mod inflate;
+pub mod json;
+pub mod reader;
+
+pub use ack::{AckDecoder, AckError};
+pub use frame::{ChunkId, Event, Frame, FrameError, Limits};
+pub use reader::{Fault, ReadError, Reader, Scanner, Token};
