@@ -1,1 +1,275 @@
-//! agent
+//! The pipeline on one screen: builds the stages, starts them, stops them, finishes in time.
+//!
+//! In:  the configuration, and when to stop
+//! Out: what is left unacknowledged at the end: nothing, if all went well
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+use tracing::{info, warn};
+
+use crate::buffer::router::Selector;
+use crate::buffer::{Budget, Home, OpenChunks, Router};
+use crate::checkpoint::{Remembered, Store};
+use crate::config::Config;
+use crate::filter::Filter;
+use crate::forward::{Inlet, Upstream};
+use crate::ingest::{Controls, Drain, Encoder, Ingest, Input, Outlet, Pace, Parts, Waker, waker};
+use crate::model::Counters;
+use crate::parse::Parser;
+use crate::tail::Tail;
+use crate::{forward, tail};
+
+/// Why the agent cannot run although its configuration was read.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A parser, a filter, a pattern: what the configuration says cannot be compiled.
+    #[error("{what}: {reason}")]
+    Setting {
+        /// Which part of the configuration.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system refused something nothing works without.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    /// The ingest thread ended although nobody had asked for it.
+    #[error("ingest ended: {0}")]
+    Ingest(io::Error),
+}
+
+/// What a caller wants beyond the configuration.
+#[derive(Default)]
+pub struct Options {
+    /// Counted into from the start, so that a caller can watch.
+    pub counters: Arc<Counters>,
+    /// For replays: lines a second.
+    pub pace: Option<u32>,
+    /// For replays: every file is complete, so the drain begins at once.
+    pub drain_at_once: bool,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Files with bytes that were not acknowledged, and how many.
+    pub left: Vec<(PathBuf, u64)>,
+    /// The last word of every counter.
+    pub counters: Arc<Counters>,
+}
+
+/// Runs the agent until `stop`, then until everything read is acknowledged or `Grace` is over.
+///
+/// Wants a tokio runtime of one thread; ingest gets a thread of its own.
+pub async fn run(
+    config: Config,
+    options: Options,
+    stop: impl Future<Output = ()>,
+) -> Result<Outcome, AgentError> {
+    let grace = config.service.grace;
+    let (waker, sleeper) = waker()?;
+    let stopping = Arc::new(Notify::new());
+    let controls = Arc::new(Controls::new(waker.clone(), notify(&stopping)));
+    let counters = Arc::clone(&options.counters);
+
+    let (router, outlets) = start_outputs(&config, &counters)?;
+    let filters = compile_filters(&config)?;
+    let (inputs, stores) = build_inputs(&config, &filters, &waker, &counters)?;
+    let ingest = Ingest::new(Parts {
+        inputs,
+        filters,
+        router,
+        outlets,
+        home: Home::new(wake(&waker)),
+        stores,
+        sleeper,
+        controls: Arc::clone(&controls),
+        drain: Drain::new(config.service.drain_quiet, grace),
+        pace: options.pace.map(|per_second| Pace::new(per_second, Instant::now())),
+        counters: Arc::clone(&counters),
+    });
+    let mut ended = start_ingest(ingest)?;
+    if options.drain_at_once {
+        controls.stop();
+    }
+
+    tokio::select! {
+        // Losing is harmless: whoever made the signal still has it.
+        () = stop => controls.stop(),
+        // Losing is harmless: the permit stays until it is taken.
+        () = stopping.notified() => {}
+        // Losing is harmless: the answer is waited for again below.
+        result = &mut ended => return Err(AgentError::Ingest(reason(result))),
+    }
+    if let Some(grace) = grace {
+        info!("service will shutdown in max {} seconds", grace.as_secs());
+    }
+    match within(grace, ended).await {
+        Some(Ok(Ok(()))) => {}
+        Some(result) => return Err(AgentError::Ingest(reason(result))),
+        None => warn!("the grace is over"),
+    }
+    Ok(Outcome { left: controls.left(), counters })
+}
+
+// === Building the stages, in the order the data meets them, last first
+
+fn start_outputs(
+    config: &Config,
+    counters: &Arc<Counters>,
+) -> Result<(Router, Vec<Outlet>), AgentError> {
+    let mut selectors = Vec::new();
+    let mut outlets: Vec<Outlet> = Vec::new();
+    for output in &config.outputs {
+        selectors.push(selector(output)?);
+        let inlet = Inlet::default();
+        let upstream =
+            Upstream::new(output.clone(), inlet.clone(), Arc::clone(counters), Box::new(dice));
+        tokio::spawn(upstream.run());
+        outlets.push(Box::new(move |delivery| inlet.push(delivery)));
+    }
+    Ok((Router::new(selectors), outlets))
+}
+
+fn selector(output: &forward::Settings) -> Result<Selector, AgentError> {
+    Selector::compile(output.pattern.clone(), output.pattern_regex.as_deref())
+        .map_err(|reason| setting(&output.name, "Match_Regex", reason))
+}
+
+fn compile_filters(config: &Config) -> Result<Vec<Filter>, AgentError> {
+    let compile = |settings: &crate::filter::Settings| {
+        Filter::compile(settings, u128::from_be_bytes(random()))
+            .map_err(|reason| setting(&settings.name, "filter", reason))
+    };
+    config.filters.iter().map(compile).collect()
+}
+
+type Stores = Vec<(Store, Vec<usize>)>;
+
+fn build_inputs(
+    config: &Config,
+    filters: &[Filter],
+    waker: &Waker,
+    counters: &Arc<Counters>,
+) -> Result<(Vec<Input>, Stores), AgentError> {
+    tail::open::raise_descriptor_limit();
+    let working_directory = std::env::current_dir()?;
+    let added = filters.iter().map(Filter::added_bytes).sum();
+    let mut inputs = Vec::new();
+    let mut stores = OpenStores::default();
+    for (number, settings) in config.inputs.iter().enumerate() {
+        let remembered = stores.remember(number, settings, counters);
+        let tail = Tail::new(
+            u16::try_from(number).unwrap_or(u16::MAX),
+            settings.clone(),
+            working_directory.clone(),
+            remembered,
+            Arc::clone(counters),
+        )
+        .map_err(|reason| setting(&settings.name, "Path", reason))?;
+        let parser = parser_of(settings, config)?;
+        let encoder = Encoder::new(settings, parser, added, Arc::clone(counters));
+        let budget = Budget::new(settings.mem_buf_limit, Arc::new(wake(waker)));
+        let chunks = OpenChunks::new(budget, config.service.flush, Box::new(random));
+        inputs.push(Input::new(tail, chunks, encoder, Arc::clone(counters)));
+    }
+    Ok((inputs, stores.opened.into_iter().map(|(_, store, inputs, _)| (store, inputs)).collect()))
+}
+
+/// One store for each `DB`, shared by all inputs that name it.
+#[derive(Default)]
+struct OpenStores {
+    opened: Vec<(PathBuf, Store, Vec<usize>, Remembered)>,
+}
+
+impl OpenStores {
+    fn remember(
+        &mut self,
+        number: usize,
+        settings: &tail::Settings,
+        counters: &Arc<Counters>,
+    ) -> Remembered {
+        let Some(db) = &settings.db else {
+            return Remembered::default();
+        };
+        if let Some((_, _, inputs, remembered)) =
+            self.opened.iter_mut().find(|(path, ..)| path == db)
+        {
+            inputs.push(number);
+            return remembered.clone();
+        }
+        let (store, remembered) = Store::open(db, Arc::clone(counters));
+        self.opened.push((db.clone(), store, vec![number], remembered.clone()));
+        remembered
+    }
+}
+
+/// A parser that does not exist was warned of; its lines go out as text, as in Fluent Bit.
+fn parser_of(settings: &tail::Settings, config: &Config) -> Result<Option<Parser>, AgentError> {
+    let named = |name: &String| config.parsers.iter().find(|definition| definition.name == *name);
+    let Some(definition) = settings.parser.as_ref().and_then(named) else {
+        return Ok(None);
+    };
+    let parser = Parser::compile(definition)
+        .map_err(|reason| setting(&definition.name, "parser", reason))?;
+    Ok(Some(parser))
+}
+
+fn start_ingest(ingest: Ingest) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+    let (tell, ended) = oneshot::channel();
+    thread::Builder::new().name("ingest".to_owned()).spawn(move || {
+        // Nobody listens any more when the grace is over.
+        tell.send(ingest.run()).ok();
+    })?;
+    Ok(ended)
+}
+
+// === Small things
+
+fn setting(name: &str, key: &str, reason: impl ToString) -> AgentError {
+    AgentError::Setting { what: format!("{name}: {key}"), reason: reason.to_string() }
+}
+
+fn reason(result: Result<io::Result<()>, oneshot::error::RecvError>) -> io::Error {
+    match result {
+        Ok(Ok(())) => io::Error::other("it was done although nobody had asked it to stop"),
+        Ok(Err(error)) => error,
+        Err(_) => io::Error::other("it panicked"),
+    }
+}
+
+async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+fn wake(waker: &Waker) -> Box<dyn Fn() + Send + Sync> {
+    let waker = waker.clone();
+    Box::new(move || waker.wake())
+}
+
+fn notify(notify: &Arc<Notify>) -> Box<dyn Fn() + Send + Sync> {
+    let notify = Arc::clone(notify);
+    Box::new(move || notify.notify_one())
+}
+
+/// Sixteen bytes nobody can guess.
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("every system we run on has a source of random bytes");
+    bytes
+}
+
+/// A number in `0.0..1.0`.
+fn dice() -> f64 {
+    let [a, b, c, d, ..] = random();
+    f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
+}

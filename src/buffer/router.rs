@@ -12,9 +12,12 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// With neither, nothing is taken.
-    pub fn new(pattern: Option<Pattern>, regex: Option<Regex>) -> Self {
-        Self { pattern, regex }
+    /// With neither, nothing is taken. The error says what is wrong with the regex.
+    pub fn compile(
+        pattern: Option<Pattern>,
+        regex: Option<&str>,
+    ) -> Result<Self, Box<fancy_regex::Error>> {
+        Ok(Self { pattern, regex: regex.map(Regex::new).transpose().map_err(Box::new)? })
     }
 
     /// Whether the tag is taken. A regex must match at the first character of the tag, and at
@@ -53,14 +56,16 @@ mod tests {
 
     #[test]
     fn a_tag_goes_to_every_output_whose_pattern_or_regex_takes_it() {
-        let regex = |text| Some(Regex::new(text).unwrap());
+        let selector =
+            |pattern: Option<&str>, regex| Selector::compile(pattern.map(Pattern::new), regex);
         let router = Router::new(vec![
-            Selector::new(Some(Pattern::new("app.*")), None),
-            Selector::new(None, regex("app")),
-            Selector::new(Some(Pattern::new("none")), regex("p+")),
-            Selector::new(None, None),
-            Selector::new(None, regex("x*")),
+            selector(Some("app.*"), None).unwrap(),
+            selector(None, Some("app")).unwrap(),
+            selector(Some("none"), Some("p+")).unwrap(),
+            selector(None, None).unwrap(),
+            selector(None, Some("x*")).unwrap(),
         ]);
+        assert!(selector(None, Some("(")).is_err());
         assert_eq!(router.route(&Tag::new("app.logs")), [0, 1]);
         assert_eq!(router.route(&Tag::new("my.app.logs")), [0_usize; 0]);
         assert_eq!(router.route(&Tag::new("none")), [2]);

@@ -24,6 +24,8 @@ pub struct Settings {
     pub retry_limit: RetryLimit,
     /// `scheduler.base` and `scheduler.cap` of `[SERVICE]`, when written there.
     pub backoff: Backoff,
+    /// `scheduler.base`, for the shortest time in which Fluent Bit gives a chunk up.
+    pub scheduler_base: Duration,
     /// `net.connect_timeout`: name look-up excluded.
     pub connect_timeout: Duration,
     /// `net.io_timeout`: how long not one byte of a write may be accepted.
@@ -71,6 +73,7 @@ impl Settings {
             require_ack: true,
             retry_limit: RetryLimit::NoLimits,
             backoff: Backoff::default(),
+            scheduler_base: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             io_timeout: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(60),

@@ -59,8 +59,6 @@ pub struct Parts {
     pub inputs: Vec<Input>,
     /// The filters, in the order in which they run.
     pub filters: Vec<Filter>,
-    /// Which filters take a tag.
-    pub filter_router: Router,
     /// Which outputs take a tag.
     pub router: Router,
     /// The outputs, in the router's order.
@@ -324,7 +322,9 @@ impl Ingest {
         let route = Rc::new(Route {
             input: number,
             slot: self.parts.inputs[number].chunks.slot(tag),
-            filters: self.parts.filter_router.route(tag),
+            filters: (0..self.parts.filters.len())
+                .filter(|&filter| self.parts.filters[filter].takes(tag))
+                .collect(),
             has_output: !self.parts.router.route(tag).is_empty(),
         });
         self.routes.insert(tag.clone(), Rc::clone(&route));
@@ -481,7 +481,6 @@ impl Ingest {
         for (store, _) in std::mem::take(&mut self.parts.stores) {
             store.finish();
         }
-        self.parts.controls.finish();
     }
 
     // === Waiting

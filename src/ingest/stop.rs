@@ -13,23 +13,12 @@ pub struct Controls {
     left: Mutex<Vec<(PathBuf, u64)>>,
     waker: Waker,
     on_stop: Box<dyn Fn() + Send + Sync>,
-    on_finish: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Controls {
-    /// `on_stop` is called when a stop is asked for, `on_finish` when ingest has ended.
-    pub fn new(
-        waker: Waker,
-        on_stop: Box<dyn Fn() + Send + Sync>,
-        on_finish: Box<dyn Fn() + Send + Sync>,
-    ) -> Self {
-        Self {
-            is_stopping: AtomicBool::new(false),
-            left: Mutex::default(),
-            waker,
-            on_stop,
-            on_finish,
-        }
+    /// `on_stop` is called when a stop is asked for, by whoever it is.
+    pub fn new(waker: Waker, on_stop: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self { is_stopping: AtomicBool::new(false), left: Mutex::default(), waker, on_stop }
     }
 
     /// Asks for a stop. Asking again changes nothing.
@@ -52,10 +41,6 @@ impl Controls {
 
     pub(super) fn report_left(&self, left: impl FnOnce() -> Vec<(PathBuf, u64)>) {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = left();
-    }
-
-    pub(super) fn finish(&self) {
-        (self.on_finish)();
     }
 }
 

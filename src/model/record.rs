@@ -5,8 +5,8 @@
 //!
 //! Reading records back is in `protocol/reader.rs`; nothing on the way from file to socket does.
 
-/// The most pairs a map header of one byte can announce.
-const FIXMAP_MAX: usize = 15;
+/// The most pairs (of a map) or values (of an array) a header of one byte can announce.
+const FIX_MAX: usize = 15;
 
 /// Appends a MessagePack string in its shortest form.
 pub fn write_str(out: &mut Vec<u8>, text: &str) {
@@ -30,23 +30,18 @@ pub fn write_str_header(out: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// Appends a MessagePack unsigned integer in its shortest form.
-pub fn write_uint(out: &mut Vec<u8>, number: u64) {
-    let bytes = number.to_be_bytes();
-    match number {
-        0..=0x7f => out.push(bytes[7]),
-        0x80..=0xff => out.extend_from_slice(&[0xcc, bytes[7]]),
+/// The shortest header of a string of `length` bytes: the bytes, and how many of them count.
+pub fn str_header(length: usize) -> ([u8; 5], usize) {
+    match length {
+        0..=31 => ([0xa0 | low_byte(length), 0, 0, 0, 0], 1),
+        32..=0xff => ([0xd9, low_byte(length), 0, 0, 0], 2),
         0x100..=0xffff => {
-            out.push(0xcd);
-            out.extend_from_slice(&bytes[6..]);
-        }
-        0x1_0000..=0xffff_ffff => {
-            out.push(0xce);
-            out.extend_from_slice(&bytes[4..]);
+            let [a, b] = low_u16(length).to_be_bytes();
+            ([0xda, a, b, 0, 0], 3)
         }
         _ => {
-            out.push(0xcf);
-            out.extend_from_slice(&bytes);
+            let [a, b, c, d] = low_u32(length).to_be_bytes();
+            ([0xdb, a, b, c, d], 5)
         }
     }
 }
@@ -85,15 +80,75 @@ pub fn read_map_header(bytes: &[u8]) -> Option<(usize, usize)> {
 
 /// The shortest header of a map of `pairs` pairs: the bytes, and how many of them count.
 pub fn map_header(pairs: usize) -> ([u8; 5], usize) {
-    if pairs <= FIXMAP_MAX {
-        return ([0x80 | low_byte(pairs), 0, 0, 0, 0], 1);
+    container_header(pairs, 0x80, 0xde)
+}
+
+/// The shortest header of an array of `values` values: the bytes, and how many of them count.
+pub fn array_header(values: usize) -> ([u8; 5], usize) {
+    container_header(values, 0x90, 0xdc)
+}
+
+/// `fix` is the marker that holds the length itself, `wide` the one before two bytes of length;
+/// the one before four bytes comes next to it.
+fn container_header(length: usize, fix: u8, wide: u8) -> ([u8; 5], usize) {
+    if length <= FIX_MAX {
+        return ([fix | low_byte(length), 0, 0, 0, 0], 1);
     }
-    if pairs <= 0xffff {
-        let [a, b] = low_u16(pairs).to_be_bytes();
-        return ([0xde, a, b, 0, 0], 3);
+    if length <= 0xffff {
+        let [a, b] = low_u16(length).to_be_bytes();
+        return ([wide, a, b, 0, 0], 3);
     }
-    let [a, b, c, d] = low_u32(pairs).to_be_bytes();
-    ([0xdf, a, b, c, d], 5)
+    let [a, b, c, d] = low_u32(length).to_be_bytes();
+    ([wide + 1, a, b, c, d], 5)
+}
+
+/// Appends a MessagePack nil.
+pub fn write_nil(out: &mut Vec<u8>) {
+    out.push(0xc0);
+}
+
+/// Appends a MessagePack boolean.
+pub fn write_bool(out: &mut Vec<u8>, value: bool) {
+    out.push(0xc2 | u8::from(value));
+}
+
+/// Appends a MessagePack float of 64 bits; no number is ever narrowed.
+pub fn write_float(out: &mut Vec<u8>, value: f64) {
+    out.push(0xcb);
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+/// Appends a MessagePack integer in its shortest form.
+pub fn write_uint(out: &mut Vec<u8>, value: u64) {
+    let [_, _, _, _, d, c, b, a] = value.to_be_bytes();
+    match value {
+        0..=0x7f => out.push(a),
+        0x80..=0xff => out.extend_from_slice(&[0xcc, a]),
+        0x100..=0xffff => out.extend_from_slice(&[0xcd, b, a]),
+        0x1_0000..=0xffff_ffff => out.extend_from_slice(&[0xce, d, c, b, a]),
+        _ => {
+            out.push(0xcf);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+    }
+}
+
+/// Appends a MessagePack integer in its shortest form.
+pub fn write_int(out: &mut Vec<u8>, value: i64) {
+    if let Ok(value) = u64::try_from(value) {
+        return write_uint(out, value);
+    }
+    let [_, _, _, _, d, c, b, a] = value.to_be_bytes();
+    match value {
+        -0x20..0 => out.push(a),
+        -0x80..-0x20 => out.extend_from_slice(&[0xd0, a]),
+        -0x8000..-0x80 => out.extend_from_slice(&[0xd1, b, a]),
+        -0x8000_0000..-0x8000 => out.extend_from_slice(&[0xd2, d, c, b, a]),
+        _ => {
+            out.push(0xd3);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the caller has compared the length")]
@@ -146,19 +201,42 @@ mod tests {
     }
 
     #[test]
-    fn unsigned_integers_have_the_shortest_form() {
-        for (number, expected) in [
-            (0, vec![0]),
+    fn integers_have_the_shortest_form() {
+        for (value, expected) in [
+            (0, vec![0x00]),
             (127, vec![0x7f]),
-            (128, vec![0xcc, 128]),
+            (128, vec![0xcc, 0x80]),
+            (255, vec![0xcc, 0xff]),
             (256, vec![0xcd, 1, 0]),
+            (65_535, vec![0xcd, 0xff, 0xff]),
             (65_536, vec![0xce, 0, 1, 0, 0]),
-            (1 << 32, vec![0xcf, 0, 0, 0, 1, 0, 0, 0, 0]),
+            (0xffff_ffff, vec![0xce, 0xff, 0xff, 0xff, 0xff]),
+            (0x1_0000_0000, vec![0xcf, 0, 0, 0, 1, 0, 0, 0, 0]),
+            (-1, vec![0xff]),
+            (-32, vec![0xe0]),
+            (-33, vec![0xd0, 0xdf]),
+            (-128, vec![0xd0, 0x80]),
+            (-129, vec![0xd1, 0xff, 0x7f]),
+            (-32_768, vec![0xd1, 0x80, 0]),
+            (-32_769, vec![0xd2, 0xff, 0xff, 0x7f, 0xff]),
+            (-0x8000_0000, vec![0xd2, 0x80, 0, 0, 0]),
+            (-0x8000_0001, vec![0xd3, 0xff, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]),
+            (i64::MIN, vec![0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0]),
         ] {
             let mut out = Vec::new();
-            write_uint(&mut out, number);
-            assert_eq!(out, expected, "{number}");
+            write_int(&mut out, value);
+            assert_eq!(out, expected, "{value}");
         }
+        let mut out = Vec::new();
+        write_uint(&mut out, u64::MAX);
+        assert_eq!(out, [0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn arrays_have_the_shortest_header() {
+        assert_eq!(array_header(15), ([0x9f, 0, 0, 0, 0], 1));
+        assert_eq!(array_header(16), ([0xdc, 0, 16, 0, 0], 3));
+        assert_eq!(array_header(65_536), ([0xdd, 0, 1, 0, 0], 5));
     }
 
     #[test]

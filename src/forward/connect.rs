@@ -1,0 +1,74 @@
+//! Opens a connection to the first address of a name that takes one.
+//!
+//! In:  host, port, deadlines
+//! Out: a connected socket, or what each address answered
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::{Failure, Settings};
+
+/// How long bytes may stay unconfirmed by the peer's kernel before the connection counts as dead.
+const DEAD_AFTER: Duration = Duration::from_secs(8);
+/// How long a look-up of the name may take.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Looks the name up anew and tries all its addresses, in the order given.
+pub async fn connect(settings: &Settings) -> Result<TcpStream, Failure> {
+    let addresses = look_up(&settings.host, settings.port).await?;
+    let mut answers = Vec::new();
+    for address in addresses {
+        match connect_to(address, settings).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => answers.push(format!("{address}: {error}")),
+        }
+    }
+    Err(Failure::Connect { answers: answers.join("; ") })
+}
+
+async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let resolve = |reason: String| Failure::Resolve { host: host.to_owned(), reason };
+    let addresses = match timeout(LOOKUP_LIMIT, lookup_host((host, port))).await {
+        Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
+        Ok(Err(error)) => return Err(resolve(error.to_string())),
+        Err(_) => return Err(resolve("no answer in time".to_owned())),
+    };
+    if addresses.is_empty() {
+        return Err(resolve("it has no address".to_owned()));
+    }
+    Ok(addresses)
+}
+
+async fn connect_to(address: SocketAddr, settings: &Settings) -> io::Result<TcpStream> {
+    let socket =
+        if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = settings.source_address {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    let Ok(connected) = timeout(settings.connect_timeout, socket.connect(address)).await else {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
+    };
+    let stream = connected?;
+    stream.set_nodelay(true)?;
+    notice_death(&stream)?;
+    Ok(stream)
+}
+
+/// A dead network and a slow receiver are told apart by the kernel: one that no longer answers is
+/// closed, one that answers and takes its time is waited for.
+fn notice_death(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new()
+        .with_time(DEAD_AFTER / 2)
+        .with_interval(Duration::from_secs(1))
+        .with_retries(4);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! One connection, from the first frame to the failure that ends it.
+//!
+//! In:  chunks that wait
+//! Out: frames on the wire; chunks whose acknowledgement came; at the end, those still unconfirmed
+//!
+//! Several chunks are on their way at once, within a window of bytes. Whatever is unexpected
+//! destroys the connection: an acknowledgement read late must never answer another chunk.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+use super::pending::Pending;
+use super::{Failure, Inlet, Settings};
+use crate::protocol::ack::AckDecoder;
+use crate::protocol::frame;
+
+/// The most bytes that are unacknowledged on the wire, unless one frame alone is larger.
+const WINDOW: usize = 4_000_000;
+/// How long an acknowledgement is waited for that a later one has overtaken.
+const OVERTAKEN_LIMIT: Duration = Duration::from_secs(2);
+
+/// See the head of this file.
+pub struct Connection<'a> {
+    settings: &'a Settings,
+    stream: TcpStream,
+    acks: AckDecoder,
+    outgoing: Option<Outgoing>,
+    unconfirmed: VecDeque<Sent>,
+    /// Bytes of entries in `outgoing` and `unconfirmed`.
+    in_window: usize,
+    confirmed: u64,
+}
+
+/// A frame that is being written.
+struct Outgoing {
+    pending: Pending,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    written: usize,
+    progress: Instant,
+}
+
+/// A frame that was written.
+struct Sent {
+    pending: Pending,
+    since: Instant,
+    overtaken: Option<Instant>,
+}
+
+/// How a connection ended.
+pub struct Ended {
+    /// Why.
+    pub failure: Failure,
+    /// What has to go again, in order.
+    pub unconfirmed: VecDeque<Pending>,
+    /// How many chunks were confirmed on it.
+    pub confirmed: u64,
+}
+
+impl<'a> Connection<'a> {
+    /// Takes over a connected socket.
+    pub fn new(stream: TcpStream, settings: &'a Settings) -> Self {
+        Self {
+            settings,
+            stream,
+            acks: AckDecoder::new(),
+            outgoing: None,
+            unconfirmed: VecDeque::new(),
+            in_window: 0,
+            confirmed: 0,
+        }
+    }
+
+    /// Sends what waits and takes acknowledgements, until something goes wrong.
+    pub async fn run(mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) -> Ended {
+        let failure = loop {
+            self.begin_frame(waiting, inlet);
+            if let Err(failure) = self.step(inlet).await {
+                break failure;
+            }
+        };
+        let mut unconfirmed: VecDeque<Pending> =
+            self.unconfirmed.into_iter().map(|sent| sent.pending).collect();
+        unconfirmed.extend(self.outgoing.map(|outgoing| outgoing.pending));
+        Ended { failure, unconfirmed, confirmed: self.confirmed }
+    }
+
+    /// Takes the next chunk, if the window has room for it.
+    fn begin_frame(&mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) {
+        if self.outgoing.is_some() {
+            return;
+        }
+        if waiting.is_empty() {
+            waiting.extend(inlet.take().map(Pending::new));
+        }
+        let Some(next) = waiting.front() else {
+            return;
+        };
+        let length = next.chunk().entries.len();
+        if self.in_window > 0 && self.in_window + length > WINDOW {
+            return;
+        }
+        self.in_window += length;
+        let pending = waiting.pop_front().expect("it was there a moment ago");
+        let (mut head, mut tail) = (Vec::new(), Vec::new());
+        let id = self.settings.require_ack.then_some(&pending.id);
+        frame::head(&pending.chunk().tag, length, &mut head);
+        frame::tail(pending.chunk().events, id, &mut tail);
+        self.outgoing =
+            Some(Outgoing { pending, head, tail, written: 0, progress: Instant::now() });
+    }
+
+    async fn step(&mut self, inlet: &Inlet) -> Result<(), Failure> {
+        let interest = match self.outgoing {
+            Some(_) => Interest::READABLE | Interest::WRITABLE,
+            None => Interest::READABLE,
+        };
+        let (deadline, missed) = self.next_deadline();
+        tokio::select! {
+            // Losing is harmless: readiness stays until it is used.
+            ready = self.stream.ready(interest) => {
+                let ready = ready?;
+                if ready.is_writable() {
+                    self.write()?;
+                }
+                if ready.is_readable() {
+                    self.read()?;
+                }
+            }
+            // Losing is harmless: chunks stay in the inlet, and it is looked into each time.
+            () = inlet.arrived(), if self.outgoing.is_none() => {}
+            // Losing is harmless: the deadline is worked out anew.
+            () = sleep_until(deadline) => return Err(missed),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        let Some(outgoing) = &mut self.outgoing else {
+            return Ok(());
+        };
+        match outgoing.write(&self.stream) {
+            Ok(false) => {}
+            Ok(true) => self.finish_frame(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn finish_frame(&mut self) {
+        let Some(outgoing) = self.outgoing.take() else {
+            return;
+        };
+        if self.settings.require_ack {
+            let since = Instant::now();
+            self.unconfirmed.push_back(Sent { pending: outgoing.pending, since, overtaken: None });
+        } else {
+            self.confirm(outgoing.pending);
+        }
+    }
+
+    fn confirm(&mut self, pending: Pending) {
+        self.in_window -= pending.chunk().entries.len();
+        self.confirmed += 1;
+        pending.acknowledged();
+    }
+
+    fn read(&mut self) -> Result<(), Failure> {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.stream.try_read(&mut bytes) {
+                Ok(0) => return Err(Failure::Closed),
+                Ok(count) => self.acks.feed(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        loop {
+            let Some(id) = self.acks.next_id()? else {
+                return Ok(());
+            };
+            let Some(at) = self.unconfirmed.iter().position(|sent| sent.pending.id.is(id)) else {
+                return Err(Failure::ForeignAck { id: String::from_utf8_lossy(id).into_owned() });
+            };
+            for earlier in self.unconfirmed.range_mut(..at) {
+                earlier.overtaken.get_or_insert_with(Instant::now);
+            }
+            if let Some(sent) = self.unconfirmed.remove(at) {
+                self.confirm(sent.pending);
+            }
+        }
+    }
+
+    /// When patience ends, and what to say then.
+    fn next_deadline(&self) -> (Instant, Failure) {
+        let ack = |sent: &Sent| {
+            let usual = sent.since + self.settings.ack_timeout;
+            let overtaken = sent.overtaken.map(|since| since + OVERTAKEN_LIMIT);
+            overtaken.map_or(usual, |overtaken| overtaken.min(usual))
+        };
+        let limit = self.settings.ack_timeout;
+        let acks = self.unconfirmed.iter().map(|s| (ack(s), Failure::NoAck { limit }));
+        let limit = self.settings.io_timeout;
+        let write =
+            self.outgoing.iter().map(|o| (o.progress + limit, Failure::Stalled { limit }));
+        let never = Instant::now() + Duration::from_secs(3600);
+        acks.chain(write).min_by_key(|(at, _)| *at).unwrap_or((never, Failure::Idle))
+    }
+}
+
+impl Outgoing {
+    /// Writes as much as the socket takes. True: that was all of it.
+    fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        let entries = &self.pending.chunk().entries;
+        let parts = [&self.head[..], &entries[..], &self.tail[..]];
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let mut skip = self.written;
+        let rest = parts.map(|part| {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            IoSlice::new(&part[skipped..])
+        });
+        self.written += stream.try_write_vectored(&rest)?;
+        self.progress = Instant::now();
+        Ok(self.written == total)
+    }
+}
