@@ -35,7 +35,6 @@ fn start_with(level: LogLevel, writer: impl for<'w> MakeWriter<'w> + Send + Sync
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(filter_of(level))
         .event_format(Line)
-        .with_ansi(false)
         .with_writer(writer)
         .finish();
     // A second start in one process (a test) keeps the first.

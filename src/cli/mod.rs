@@ -1,5 +1,12 @@
-//! The subcommands, a file each.
+//! The command line, and a file for each subcommand.
 
+pub mod exit;
+pub mod logging;
 pub mod receive;
+pub mod replay;
+pub mod run;
+pub mod signals;
 
+pub use exit::Exit;
 pub use receive::Receive;
+pub use replay::Replay;

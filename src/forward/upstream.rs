@@ -22,7 +22,7 @@ pub struct Upstream {
     inlet: Inlet,
     counters: Arc<Counters>,
     /// Gives numbers in `0.0..1.0`.
-    dice: Box<dyn FnMut() -> f64>,
+    dice: Box<dyn FnMut() -> f64 + Send>,
     waiting: VecDeque<Pending>,
     mentions: Mentions<String>,
     /// Failures since a chunk was last confirmed.
@@ -36,7 +36,7 @@ impl Upstream {
         settings: Settings,
         inlet: Inlet,
         counters: Arc<Counters>,
-        dice: Box<dyn FnMut() -> f64>,
+        dice: Box<dyn FnMut() -> f64 + Send>,
     ) -> Self {
         Self {
             settings,

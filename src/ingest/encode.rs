@@ -45,6 +45,8 @@ pub struct Origin<'a> {
     pub path: &'a Path,
     /// The offset of its first byte.
     pub offset: u64,
+    /// When it was read.
+    pub read_at: EventTime,
     /// The filters that take its tag, by number.
     pub filters: &'a [usize],
 }
@@ -163,7 +165,7 @@ impl Encoder {
             return None;
         };
         let start = out.len();
-        let Ok(parsed) = parser.parse(line, out) else {
+        let Ok(parsed) = parser.parse(line, origin.read_at, out) else {
             self.counters.unparsed.add(1);
             self.complain(Complaint::Unparsed, origin);
             self.write_text(line, origin, out);
@@ -240,7 +242,8 @@ impl Encoder {
     }
 }
 
-fn time_of_reading() -> EventTime {
+/// What the clock says now.
+pub fn time_of_reading() -> EventTime {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_secs())
         .ok()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::Pace;
-use super::encode::{Encoder, Origin};
+use super::encode::{Encoder, Origin, time_of_reading};
 use crate::buffer::{OpenChunks, Reservation, SlotId};
 use crate::filter::Filter;
 use crate::model::{Counters, FileId};
@@ -141,6 +141,7 @@ impl Input {
         };
         let (mut taken, mut shares, mut count, mut is_out_of_room) = (0, 0, 0, false);
         let span = file.next_span();
+        let read_at = time_of_reading();
         let path = std::mem::take(&mut file.path);
         while let Some(line) = lines::first_line(&bytes[taken..]) {
             if pace.as_mut().is_some_and(|pace| !pace.may_go(now)) {
@@ -150,6 +151,7 @@ impl Input {
                 file: id,
                 path: &path,
                 offset: range.start + taken as u64,
+                read_at,
                 filters: &route.filters,
             };
             if self.wants(&line, route) {
@@ -235,8 +237,13 @@ impl Input {
             let Some(chunk) = self.chunks.room(route.slot, need, &mut allowance, now) else {
                 return Turn::NoRoom;
             };
-            let origin =
-                Origin { file: id, path: &file.path, offset, filters: &route.filters };
+            let origin = Origin {
+                file: id,
+                path: &file.path,
+                offset,
+                read_at: time_of_reading(),
+                filters: &route.filters,
+            };
             let kept = self.encoder.encode_cut(cut, origin, filters, chunk.bytes_mut());
             shares = u32::from(kept.is_some() && chunk.add(id, file.next_span(), cut.len() as u64));
             sent = cut.len();
@@ -281,12 +288,19 @@ impl Input {
             return Turn::NoRoom;
         };
         let offset = file.next_offset();
-        let origin = Origin { file: id, path: &file.path, offset, filters: &route.filters };
+        let origin = Origin {
+            file: id,
+            path: &file.path,
+            offset,
+            read_at: time_of_reading(),
+            filters: &route.filters,
+        };
         let kept = self.encoder.encode_bytes(line.content, origin, filters, chunk.bytes_mut());
         let shares =
             u32::from(kept.is_some() && chunk.add(id, file.next_span(), line.taken as u64));
         self.counters.lines.add(1);
         self.counters.partial.add(1);
+        self.counters.bytes_read.add(line.taken as u64);
         file.take_partial(buffer, shares);
         Turn::AtEnd
     }

@@ -16,7 +16,6 @@ pub mod wait;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,7 +83,7 @@ pub struct Ingest {
     parts: Parts,
     watch: Option<Watch>,
     buffer: ReadBuffer,
-    routes: HashMap<Tag, Rc<Route>>,
+    routes: HashMap<Tag, Arc<Route>>,
     returned: Vec<(Chunk, Fate)>,
     /// Chunks that are with the outputs.
     away: usize,
@@ -313,13 +312,13 @@ impl Ingest {
         true
     }
 
-    fn route(&mut self, number: usize, tag: &Tag) -> Rc<Route> {
+    fn route(&mut self, number: usize, tag: &Tag) -> Arc<Route> {
         if let Some(route) = self.routes.get(tag)
             && route.input == number
         {
-            return Rc::clone(route);
+            return Arc::clone(route);
         }
-        let route = Rc::new(Route {
+        let route = Arc::new(Route {
             input: number,
             slot: self.parts.inputs[number].chunks.slot(tag),
             filters: (0..self.parts.filters.len())
@@ -327,7 +326,7 @@ impl Ingest {
                 .collect(),
             has_output: !self.parts.router.route(tag).is_empty(),
         });
-        self.routes.insert(tag.clone(), Rc::clone(&route));
+        self.routes.insert(tag.clone(), Arc::clone(&route));
         route
     }
 

@@ -1,0 +1,43 @@
+//! `log-ambassador -c FILE`: the agent itself.
+//!
+//! In:  a configuration file, signals
+//! Out: an exit status
+
+use std::process;
+
+use tracing::{error, info, warn};
+
+use super::exit::Exit;
+use super::signals::Signals;
+use crate::agent::{self, AgentError, Options, Outcome};
+use crate::config::Config;
+
+/// Runs until a stop, and says how it ended.
+pub async fn run(config: Config) -> Result<Exit, AgentError> {
+    let signals = Signals::listen()?;
+    let outcome = agent::run(config, Options::default(), stop_by(signals)).await?;
+    Ok(report(&outcome))
+}
+
+/// Resolves at the first signal that asks for a stop. From then on a second SIGINT ends the
+/// process at once.
+async fn stop_by(mut signals: Signals) {
+    signals.stop().await;
+    tokio::spawn(async move {
+        signals.second_interrupt().await;
+        error!("[engine] caught a second signal (SIGINT): ending at once");
+        process::exit(i32::from(Exit::BytesLeft.status()));
+    });
+}
+
+fn report(outcome: &Outcome) -> Exit {
+    if outcome.left.is_empty() {
+        info!("service has stopped: everything that was read is acknowledged");
+        return Exit::Clean;
+    }
+    let total: u64 = outcome.left.iter().map(|(_, bytes)| bytes).sum();
+    let files = outcome.left.iter().map(|(path, bytes)| format!("{bytes} of {}", path.display()));
+    let files = files.collect::<Vec<_>>().join(", ");
+    warn!("service has stopped: {total} bytes are not acknowledged: {files}");
+    Exit::BytesLeft
+}
