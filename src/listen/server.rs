@@ -79,8 +79,11 @@ impl Server {
     where
         S: AsyncFn(&Frame<'_>) -> Result<(), SinkClosed> + 'static,
     {
-        let connection = Connection::new(stream, self.limits);
+        let limits = self.limits;
         tokio::task::spawn_local(async move {
+            // An ack is small and waited for.
+            stream.set_nodelay(true).ok();
+            let connection = Connection::new(stream, limits);
             if let Err(end) = connection.serve(sink.as_ref()).await {
                 end.log(peer);
             }
