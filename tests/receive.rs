@@ -13,10 +13,10 @@ use log_ambassador::cli::Receive;
 use log_ambassador::cli::receive::ReceiveError;
 use log_ambassador::listen::Limits;
 use rustix::process::{Signal, getpid, kill_process};
-use support::Receiver;
 use support::expected::LOGS;
 use support::receiver::Printed;
 use support::vectors;
+use support::{Receiver, ReservedPort};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -210,9 +210,8 @@ fn run(command: Receive) -> thread::JoinHandle<Result<(), ReceiveError>> {
 #[test]
 fn sigterm_and_sigint_end_it_without_an_error() {
     for signal in [Signal::TERM, Signal::INT] {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let free = ReservedPort::new(0);
+        let address = free.address();
         let running = run(Receive { port: address.port(), listen: address.ip() });
         let deadline = Instant::now() + SOON;
         // It listens for signals before it listens on the port.

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
+
+use super::ReservedPort;
 
 /// One event as it arrived.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +40,7 @@ pub struct Event {
 /// The receiver. Stops when it is dropped.
 pub struct FakeFluentd {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    port: ReservedPort,
 }
 
 #[derive(Default)]
@@ -91,18 +93,18 @@ impl FakeFluentd {
         Self::start_on(0)
     }
 
-    /// Listens on this port of the loopback.
+    /// Listens on this port of the loopback. To come back after a stop, [`FakeFluentd::restart`]
+    /// is safer: a dropped one's port may meanwhile be somebody else's.
     pub fn start_on(port: u16) -> Self {
-        let listener = listen(port);
-        let address = listener.local_addr().unwrap();
+        let port = ReservedPort::new(port);
         let shared = Arc::new(Shared::default());
-        accept_on(listener, Arc::clone(&shared));
-        Self { shared, address }
+        accept_on(port.listen(), Arc::clone(&shared));
+        Self { shared, port }
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.port.address().port()
     }
 
     /// Refuses: closes its port and cuts every connection. What arrived can still be asked for.
@@ -117,7 +119,7 @@ impl FakeFluentd {
         }
         self.shared.changed.notify_all();
         // Wakes the thread that accepts: it closes the port and says so.
-        drop(TcpStream::connect(self.address));
+        drop(TcpStream::connect(self.port.address()));
         while state.listens {
             state = self.shared.changed.wait(state).unwrap();
         }
@@ -125,7 +127,7 @@ impl FakeFluentd {
 
     /// Listens again on the same port after [`FakeFluentd::stop`], and remembers what it had.
     pub fn restart(&self) {
-        accept_on(listen(self.port()), Arc::clone(&self.shared));
+        accept_on(self.port.listen(), Arc::clone(&self.shared));
     }
 
     // ---- How it misbehaves. Each can be said at the start or at any time later.
@@ -344,11 +346,6 @@ impl Shared {
             (state, _) = self.changed.wait_timeout(state, left).unwrap();
         }
     }
-}
-
-fn listen(port: u16) -> TcpListener {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .unwrap_or_else(|error| panic!("cannot listen on port {port}: {error}"))
 }
 
 fn accept_on(listener: TcpListener, shared: Arc<Shared>) {

@@ -10,9 +10,11 @@
 pub mod expected;
 pub mod fake_fluentd;
 pub mod peers;
+pub mod ports;
 pub mod receiver;
 pub mod vectors;
 
 pub use fake_fluentd::{Event, FakeFluentd};
 pub use peers::npm_fluent_server;
+pub use ports::ReservedPort;
 pub use receiver::Receiver;
