@@ -9,8 +9,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::SinkClosed;
 use crate::protocol::frame::{Place, Root};
@@ -23,8 +22,8 @@ const READ_SIZE: usize = 64 << 10;
 const KEPT: usize = 1 << 20;
 
 /// One sender's connection.
-pub(super) struct Connection {
-    stream: TcpStream,
+pub(super) struct Connection<T> {
+    stream: T,
     limits: Limits,
     /// What was read: from `start` on not yet handled.
     buffer: Vec<u8>,
@@ -77,8 +76,8 @@ impl End {
     }
 }
 
-impl Connection {
-    pub(super) fn new(stream: TcpStream, limits: Limits) -> Self {
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    pub(super) fn new(stream: T, limits: Limits) -> Self {
         Self {
             stream,
             limits,
@@ -95,7 +94,6 @@ impl Connection {
     where
         S: AsyncFn(&Frame<'_>) -> Result<(), SinkClosed>,
     {
-        self.stream.set_nodelay(true)?;
         loop {
             while let Some(length) = self.next_value()? {
                 self.handle(length, sink).await?;
@@ -173,5 +171,118 @@ impl Connection {
             Place::Inflated => 0,
         };
         End::Refused { offset: self.offset + inside, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::protocol::frame::Reason;
+
+    const ONE: &[u8] = b"\x94\xa1t\x01\x80\x81\xa5chunk\xa3one";
+    const TWO: &[u8] = b"\x93\xa1t\xc4\x03\x92\x02\x80\x81\xa5chunk\xa3two";
+
+    /// What a sender that sends `bytes` and closes gets: acks, seconds of the events taken, the
+    /// end. `pieces` is the most bytes that arrive at once.
+    fn served(bytes: &[u8], pieces: usize, limits: Limits) -> (Vec<u8>, Vec<u32>, Result<(), End>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut sender, receiver) = duplex(pieces);
+            let taken = RefCell::new(Vec::new());
+            let sink = async |frame: &Frame<'_>| {
+                taken.borrow_mut().extend(frame.events().map(|event| event.time.seconds));
+                Ok(())
+            };
+            let mut acks = Vec::new();
+            let talk = async {
+                let (mut from, mut to) = tokio::io::split(&mut sender);
+                let send = async {
+                    // A refused sender finds its connection closed.
+                    to.write_all(bytes).await.ok();
+                    to.shutdown().await.ok();
+                };
+                let (_, read) = tokio::join!(send, from.read_to_end(&mut acks));
+                read.unwrap();
+            };
+            let (end, ()) = tokio::join!(Connection::new(receiver, limits).serve(&sink), talk);
+            (acks, taken.take(), end)
+        })
+    }
+
+    #[test]
+    fn frames_arrive_whole_whatever_the_pieces() {
+        let bytes = [&b"\xc0"[..], ONE, TWO, b"\xc0\xc0", ONE].concat();
+        for pieces in 1..=bytes.len() {
+            let (acks, taken, end) = served(&bytes, pieces, Limits::default());
+            assert_eq!(acks, b"\x81\xa3ack\xa3one\x81\xa3ack\xa3two\x81\xa3ack\xa3one", "{pieces}");
+            assert_eq!(taken, [1, 2, 1], "{pieces}");
+            assert!(end.is_ok(), "{pieces}: {end:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_frame_ends_the_connection_and_is_named_by_its_place_in_all_that_was_sent() {
+        let bytes = [ONE, b"\x93\xa1t\xff\x80\x80", TWO].concat();
+        let (acks, taken, end) = served(&bytes, 7, Limits::default());
+        assert_eq!((acks.as_slice(), taken), (&b"\x81\xa3ack\xa3one"[..], vec![1]));
+        let Err(End::Refused { error, offset }) = end else { panic!("{end:?}") };
+        assert_eq!(offset, ONE.len() as u64 + 3);
+        assert_eq!(error.reason, Reason::TimeOutOfRange);
+    }
+
+    #[test]
+    fn a_frame_above_the_limit_is_refused_as_soon_as_it_says_so() {
+        let limits = Limits { frame: 1000, ..Limits::default() };
+        for bytes in [&b"\x93\xa1t\xc6\0\0\x03\xe8"[..], b"\x93\xa1t\xdb\xff\xff\xff\xff"] {
+            let (_, _, end) = served(bytes, 64, limits);
+            let Err(End::Refused { error, .. }) = end else { panic!("{end:?}") };
+            assert_eq!(error.reason, Reason::FrameTooLarge(1000), "{bytes:02x?}");
+        }
+        let endless = [&b"\x93\xa1t\xdd\xff\xff\xff\xff"[..], &[0; 2000]].concat();
+        let (_, _, end) = served(&endless, 64, limits);
+        assert!(matches!(end, Err(End::Refused { .. })), "{end:?}");
+    }
+
+    #[test]
+    fn an_end_between_frames_is_normal_and_inside_a_frame_it_is_not() {
+        assert!(served(b"", 10, Limits::default()).2.is_ok(), "a heartbeat of Fluentd");
+        let (_, _, end) = served(&[ONE, &TWO[..5]].concat(), 10, Limits::default());
+        let Err(End::CutOff { pending, offset }) = end else { panic!("{end:?}") };
+        assert_eq!((pending, offset), (5, ONE.len() as u64));
+    }
+
+    #[test]
+    fn while_the_sink_takes_nothing_nothing_is_read() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut sender, receiver) = duplex(ONE.len());
+            let calls = Cell::new(0);
+            let sink = async |_: &Frame<'_>| {
+                calls.set(calls.get() + 1);
+                std::future::pending().await
+            };
+            let sent = Cell::new(0);
+            let send = async {
+                loop {
+                    sender.write_all(ONE).await.unwrap();
+                    sent.set(sent.get() + 1);
+                }
+            };
+            tokio::select! {
+                biased;
+                end = Connection::new(receiver, Limits::default()).serve(&sink) => {
+                    panic!("{end:?}")
+                }
+                () = send => {}
+                // Both others have gone as far as they can once this has been polled so often.
+                () = async { for _ in 0..1000 { tokio::task::yield_now().await } } => {}
+            }
+            assert_eq!(calls.get(), 1);
+            assert_eq!(sent.get(), 2, "one is with the sink, one fills the pipe");
+        });
     }
 }

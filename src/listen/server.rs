@@ -6,9 +6,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::LocalSet;
 
 use super::connection::Connection;
@@ -17,6 +19,10 @@ use crate::protocol::{Frame, Limits};
 /// How long no connection is accepted after the system had none to give, mostly for want of
 /// descriptors: without a wait the loop would turn as fast as it can.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections are served at once. Further ones wait to be accepted: each may hold a
+/// frame in memory.
+const CONNECTIONS: usize = 512;
 
 /// The sink takes nothing any more. The frame stays without an ack, and its connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,18 +34,26 @@ pub struct SinkClosed;
 pub struct Server {
     listener: TcpListener,
     limits: Limits,
+    connections: usize,
 }
 
 impl Server {
     /// Listens on `address`; port 0 lets the system choose one.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, limits: Limits::default() })
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { listener, limits: Limits::default(), connections: CONNECTIONS })
     }
 
     /// Takes larger or only smaller frames than by default.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Serves more or fewer connections at once than by default.
+    #[must_use]
+    pub fn with_connections(self, connections: usize) -> Self {
+        Self { connections, ..self }
     }
 
     /// Where it listens, with the port the system chose.
@@ -64,9 +78,12 @@ impl Server {
     where
         S: AsyncFn(&Frame<'_>) -> Result<(), SinkClosed> + 'static,
     {
+        let places = Arc::new(Semaphore::new(self.connections));
         loop {
+            let place = Arc::clone(&places).acquire_owned().await;
+            let place = place.expect("nobody closes the semaphore");
             match self.listener.accept().await {
-                Ok((stream, peer)) => self.serve(stream, peer, Rc::clone(&sink)),
+                Ok((stream, peer)) => self.serve(stream, peer, Rc::clone(&sink), place),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -75,14 +92,63 @@ impl Server {
         }
     }
 
-    fn serve<S>(&self, stream: TcpStream, peer: SocketAddr, sink: Rc<S>)
-    where
+    fn serve<S>(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        sink: Rc<S>,
+        place: OwnedSemaphorePermit,
+    ) where
         S: AsyncFn(&Frame<'_>) -> Result<(), SinkClosed> + 'static,
     {
-        let connection = Connection::new(stream, self.limits);
+        let limits = self.limits;
         tokio::task::spawn_local(async move {
+            // An ack is small and waited for.
+            stream.set_nodelay(true).ok();
+            let connection = Connection::new(stream, limits);
             if let Err(end) = connection.serve(sink.as_ref()).await {
                 end.log(peer);
+            }
+            drop(place);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_too_many_waits_until_another_ends() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let server = Server::bind("127.0.0.1:0").await.unwrap().with_connections(1);
+            let address = server.local_addr().unwrap();
+            let tags = Rc::new(RefCell::new(String::new()));
+            let taken = Rc::clone(&tags);
+            let serving = server.run(async move |frame: &Frame<'_>| {
+                taken.borrow_mut().push_str(frame.tag);
+                Ok(())
+            });
+            let talk = async {
+                let mut first = TcpStream::connect(address).await.unwrap();
+                let mut second = TcpStream::connect(address).await.unwrap();
+                let mut ack = [0; 8];
+                second.write_all(b"\x94\xa12\x01\x80\x81\xa5chunk\xa2no").await.unwrap();
+                first.write_all(b"\x94\xa11\x01\x80\x81\xa5chunk\xa2no").await.unwrap();
+                first.read_exact(&mut ack).await.unwrap();
+                assert_eq!(*tags.borrow(), "1", "although the second was sent before");
+                drop(first);
+                second.read_exact(&mut ack).await.unwrap();
+                assert_eq!(*tags.borrow(), "12");
+            };
+            tokio::select! {
+                () = serving => unreachable!("a server serves until it is dropped"),
+                () = talk => {}
             }
         });
     }

@@ -1,0 +1,20 @@
+//! What whole-agent tests stand on.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "each test binary uses its own part of this"
+)]
+#![allow(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
+
+pub mod expected;
+pub mod fake_fluentd;
+pub mod peers;
+pub mod ports;
+pub mod receiver;
+pub mod vectors;
+
+pub use fake_fluentd::{Event, FakeFluentd};
+pub use peers::npm_fluent_server;
+pub use ports::ReservedPort;
+pub use receiver::Receiver;
