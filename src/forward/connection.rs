@@ -177,14 +177,16 @@ impl<'a> Connection<'a> {
             match self.stream.try_read(&mut bytes) {
                 Ok(0) => return Err(Failure::Closed),
                 Ok(count) => self.acks.feed(&bytes[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
+            // Before the next read: what came before a close still counts.
+            self.take_acks()?;
         }
-        loop {
-            let Some(id) = self.acks.next_id()? else {
-                return Ok(());
-            };
+    }
+
+    fn take_acks(&mut self) -> Result<(), Failure> {
+        while let Some(id) = self.acks.next_id()? {
             let Some(at) = self.unconfirmed.iter().position(|sent| sent.pending.id.is(id)) else {
                 return Err(Failure::ForeignAck { id: String::from_utf8_lossy(id).into_owned() });
             };
@@ -195,6 +197,7 @@ impl<'a> Connection<'a> {
                 self.confirm(sent.pending);
             }
         }
+        Ok(())
     }
 
     /// When patience ends, and what to say then.

@@ -92,15 +92,18 @@ impl Sleeper {
     }
 
     fn hear_bell(&self) {
-        // Before the reading: whoever rings from here on is heard by the next wait.
-        self.ring.is_rung.store(false, Ordering::SeqCst);
         let mut strokes = [0; 64];
         while (&self.bell).read(&mut strokes).is_ok_and(|count| count > 0) {}
+        // After the reading: the other way round a stroke between the two would be read with the
+        // rest, and the bell would count as rung for ever. Who rings before this line is heard
+        // all the same, because whatever they have for us is looked at after it.
+        self.ring.is_rung.store(false, Ordering::SeqCst);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
     use std::thread;
     use std::time::Instant;
 
@@ -113,6 +116,26 @@ mod tests {
         let start = Instant::now();
         sleeper.wait(None, false, Some(Duration::from_secs(20))).unwrap();
         assert!(start.elapsed() < Duration::from_secs(10));
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn no_wake_is_lost_however_closely_it_meets_the_hearing_of_another() {
+        const WAKES: u64 = 100_000;
+        let (waker, sleeper) = waker().unwrap();
+        let done = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&done);
+        let other = thread::spawn(move || {
+            for _ in 0..WAKES {
+                count.fetch_add(1, Ordering::SeqCst);
+                waker.wake();
+            }
+        });
+        let start = Instant::now();
+        while done.load(Ordering::SeqCst) < WAKES {
+            sleeper.wait(None, false, Some(Duration::from_secs(20))).unwrap();
+            assert!(start.elapsed() < Duration::from_secs(15), "a wake was lost");
+        }
         other.join().unwrap();
     }
 
