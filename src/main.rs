@@ -1,37 +1,142 @@
-//! temp
-use clap::Parser;
-use log_ambassador::cli::{self, Exit};
-use std::process::ExitCode;
+//! Arguments, logging, configuration, agent, exit status.
 
-#[derive(Parser)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-#[derive(clap::Subcommand)]
-enum Command {
-    Receive(cli::Receive),
-    Replay(cli::Replay),
-    Bench { path: String, port: u16, limit: usize, tag: String },
-}
+use std::io::{self, Write};
+use std::panic;
+use std::path::Path;
+use std::process::{self, ExitCode};
+
+use log_ambassador::cli::arguments::{Arguments, Check, Command, Run};
+use log_ambassador::cli::signals::Signals;
+use log_ambassador::cli::{self, Exit, Receive, Replay};
+use log_ambassador::config::{self, Environment, Loaded, LogLevel, Problems};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    cli::logging::start(log_ambassador::config::LogLevel::Info, None).ok();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        match arguments.command {
-            Command::Receive(r) => { r.run().await.unwrap(); Exit::Clean }
-            Command::Replay(r) => r.run(cli::replay::reference("h", "default"), std::future::pending()).await.unwrap(),
-            Command::Bench { path, port, limit, tag } => {
-                let mut c = cli::replay::reference("h", "default");
-                c.inputs[0].paths = vec![path];
-                c.inputs[0].mem_buf_limit = limit;
-                c.inputs[0].tag = tag;
-                c.outputs[0].host = "127.0.0.1".into();
-                c.outputs[0].port = port;
-                cli::run::run(c).await.unwrap()
-            }
+    end_as_a_failure_on_panic();
+    let arguments = match Arguments::read(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
+    let exit = match arguments.command {
+        None => run(&arguments.run),
+        Some(Command::Check(check)) => self::check(&check),
+        Some(Command::Receive(receive)) => self::receive(receive),
+        Some(Command::Replay(replay)) => self::replay(replay),
+    };
+    exit.into()
+}
+
+fn run(run: &Run) -> Exit {
+    let Some(path) = &run.config else {
+        return refuse("no configuration; name it with -c FILE, or see --help");
+    };
+    let loaded = match config::load(path, &run.parsers, &Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse_all(&problems),
+    };
+    let Loaded { config, warnings, notes } = loaded;
+    if run.dry_run {
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        eprintln!("configuration test is successful");
+        return Exit::Clean;
+    }
+    let level = run.log_level().unwrap_or(config.service.log_level);
+    if let Err(error) = cli::logging::start(level, config.service.log_file.as_deref()) {
+        return refuse(&format!("Log_File: {error}; name a file that can be written"));
+    }
+    warnings.iter().for_each(|warning| tracing::warn!("[config] {warning}"));
+    notes.iter().for_each(|note| tracing::info!("[config] {note}"));
+    wait_for(async { cli::run::run(config).await.map_err(|error| error.to_string()) })
+}
+
+fn check(check: &Check) -> Exit {
+    match config::load(&check.config, &check.parsers, &Environment::of_process()) {
+        Err(problems) => refuse_all(&problems),
+        Ok(loaded) if loaded.warnings.is_empty() => {
+            loaded.notes.iter().for_each(|note| eprintln!("note: {note}"));
+            eprintln!("{}: nothing is wrong with it", check.config.display());
+            Exit::Clean
         }
-    }).into()
+        Ok(loaded) => {
+            loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            Exit::Refused
+        }
+    }
+}
+
+fn receive(receive: Receive) -> Exit {
+    log_to_stderr(LogLevel::Info);
+    wait_for(async {
+        receive.run().await.map_err(|error| error.to_string())?;
+        Ok(Exit::Clean)
+    })
+}
+
+fn replay(replay: Replay) -> Exit {
+    log_to_stderr(LogLevel::Warn);
+    let environment = Environment::of_process().for_replay();
+    environment.assumed().for_each(|(name, value)| eprintln!("{name} is not set: using '{value}'"));
+    let config = match &replay.config {
+        None => cli::replay::reference(&environment),
+        Some(path) => match load_for_replay(path, &environment) {
+            Ok(config) => config,
+            Err(problems) => return refuse_all(&problems),
+        },
+    };
+    wait_for(async {
+        let mut signals = Signals::listen().map_err(|error| error.to_string())?;
+        replay.run(config, signals.stop()).await.map_err(|error| error.to_string())
+    })
+}
+
+fn load_for_replay(path: &Path, environment: &Environment) -> Result<config::Config, Problems> {
+    let loaded = config::load(path, &[], environment)?;
+    loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    Ok(loaded.config)
+}
+
+fn log_to_stderr(level: LogLevel) {
+    cli::logging::start(level, None).expect("only a file can fail to open");
+}
+
+/// Runs a future on a runtime of one thread: a sidecar has a tenth of a core.
+fn wait_for(work: impl Future<Output = Result<Exit, String>>) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}")),
+    };
+    let exit = runtime.block_on(work);
+    // A name that is being looked up must not hold the process.
+    runtime.shutdown_background();
+    exit.unwrap_or_else(|error| fail(&error))
+}
+
+fn explain(error: &clap::Error) -> ExitCode {
+    // Help and version go to stdout, everything else to stderr. A closed one is nobody's loss.
+    error.print().ok();
+    if error.use_stderr() { Exit::Refused.into() } else { Exit::Clean.into() }
+}
+
+fn refuse_all(problems: &Problems) -> Exit {
+    eprintln!("{problems}");
+    Exit::Refused
+}
+
+fn refuse(message: &str) -> Exit {
+    eprintln!("{message}");
+    Exit::Refused
+}
+
+fn fail(message: &str) -> Exit {
+    eprintln!("{message}");
+    Exit::Fault
+}
+
+/// A panic in any thread ends the process as a failure, never as a clean stop.
+fn end_as_a_failure_on_panic() {
+    let say = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        io::stderr().flush().ok();
+        process::exit(i32::from(Exit::Fault.status()));
+    }));
 }

@@ -1,5 +1,6 @@
 //! The command line, and a file for each subcommand.
 
+pub mod arguments;
 pub mod exit;
 pub mod logging;
 pub mod receive;

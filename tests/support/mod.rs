@@ -7,14 +7,18 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
+pub mod agent;
 pub mod expected;
 pub mod fake_fluentd;
+pub mod logs;
 pub mod peers;
 pub mod ports;
 pub mod receiver;
 pub mod vectors;
 
+pub use agent::{SOON, TestAgent, Told, wait_until};
 pub use fake_fluentd::{Event, FakeFluentd};
+pub use logs::{LogDir, sequence};
 pub use peers::npm_fluent_server;
 pub use ports::ReservedPort;
 pub use receiver::Receiver;

@@ -1,0 +1,222 @@
+//! The agent as its users run it: the binary, a configuration file, signals.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{FakeFluentd, LogDir};
+
+/// How long anything may take that should be quick.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// What an agent is to be told. Keys are lines as they stand in a configuration file.
+#[derive(Clone)]
+pub struct Told {
+    path: String,
+    port: u16,
+    service: Vec<String>,
+    input: Vec<String>,
+    output: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Told {
+    /// To follow `*.log` in a directory and to ship to a receiver, as in the reference
+    /// configuration but for a `Flush` that tests can wait for.
+    pub fn to_follow(logs: &LogDir, fluentd: &FakeFluentd) -> Self {
+        Self {
+            path: logs.path().join("*.log").display().to_string(),
+            port: fluentd.port(),
+            service: vec!["Flush 0.1".to_owned()],
+            input: Vec::new(),
+            output: Vec::new(),
+            environment: vec![
+                ("HOSTNAME".to_owned(), "pod-1".to_owned()),
+                ("POD_NAMESPACE".to_owned(), "shop".to_owned()),
+            ],
+        }
+    }
+
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// A key of `[SERVICE]`; it comes after our own, and the last one wins.
+    pub fn service(mut self, line: &str) -> Self {
+        self.service.push(line.to_owned());
+        self
+    }
+
+    pub fn input(mut self, line: &str) -> Self {
+        let key = line.split(' ').next().unwrap_or_default();
+        self.input.retain(|other| other.split(' ').next() != Some(key));
+        self.input.push(line.to_owned());
+        self
+    }
+
+    pub fn output(mut self, line: &str) -> Self {
+        self.output.push(line.to_owned());
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn configuration(&self) -> String {
+        let own = ["Parser json", "Tag app.logs", "Refresh_Interval 5", "Mem_Buf_Limit 5MB"];
+        let key = |line: &str| line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+        let kept = own.iter().filter(|own| !self.input.iter().any(|line| key(line) == key(own)));
+        let input: Vec<&str> = kept.copied().chain(self.input.iter().map(String::as_str)).collect();
+        format!(
+            "[SERVICE]\n    {}\n    Parsers_File parsers.conf\n\
+             [INPUT]\n    Name tail\n    Path {}\n    {}\n\
+             [FILTER]\n    Name record_modifier\n    Match *\n    Record hostname ${{HOSTNAME}}\n    \
+             Record namespace ${{POD_NAMESPACE}}\n\
+             [OUTPUT]\n    Name forward\n    Match *\n    Host 127.0.0.1\n    Port {}\n{}",
+            self.service.join("\n    "),
+            self.path,
+            input.join("\n    "),
+            self.port,
+            self.output.iter().map(|line| format!("    {line}\n")).collect::<String>(),
+        )
+    }
+
+    /// Starts the agent.
+    pub fn start(&self) -> TestAgent {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("fluent-bit.conf");
+        std::fs::write(&config, self.configuration()).unwrap();
+        let parsers = include_str!("../../config/parsers.conf");
+        std::fs::write(directory.path().join("parsers.conf"), parsers).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_log-ambassador"));
+        command.arg("-c").arg(&config).env_clear().envs(self.environment.iter().cloned());
+        TestAgent::spawn(command, directory)
+    }
+}
+
+/// A running agent. It is killed when the test is over.
+pub struct TestAgent {
+    child: Child,
+    log: Arc<Log>,
+    _directory: tempfile::TempDir,
+}
+
+#[derive(Default)]
+struct Log {
+    text: Mutex<String>,
+    grew: Condvar,
+}
+
+impl TestAgent {
+    fn spawn(mut command: Command, directory: tempfile::TempDir) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Log::default());
+        let kept = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut text = kept.text.lock().unwrap();
+                text.push_str(&line);
+                text.push('\n');
+                kept.grew.notify_all();
+            }
+        });
+        Self { child, log, _directory: directory }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Asks for a stop, and gives the exit status.
+    pub fn stop(self) -> i32 {
+        self.signal(Signal::TERM);
+        self.status(Duration::from_secs(40))
+    }
+
+    /// The same, with a deadline.
+    pub fn status_after_stop(self, within: Duration) -> i32 {
+        self.signal(Signal::TERM);
+        self.status(within)
+    }
+
+    /// The exit status, as soon as it has ended.
+    pub fn status(mut self, within: Duration) -> i32 {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < deadline, "still running; its log:\n{}", self.log());
+            thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn log(&self) -> String {
+        self.log.text.lock().unwrap().clone()
+    }
+
+    /// Waits until its log contains a text.
+    pub fn wait_for_log(&self, text: &str) {
+        let mut log = self.log.text.lock().unwrap();
+        let deadline = Instant::now() + SOON;
+        while !log.contains(text) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no {text:?} in its log:\n{log}");
+            log = self.log.grew.wait_timeout(log, left).unwrap().0;
+        }
+    }
+
+    /// The files it has open.
+    pub fn open_files(&self) -> Vec<PathBuf> {
+        let directory = format!("/proc/{}/fd", self.child.id());
+        let entries = std::fs::read_dir(directory).unwrap().flatten();
+        entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect()
+    }
+
+    /// The most memory it has taken so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for TestAgent {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Waits until a condition holds. For conditions nobody can tell us of.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < deadline, "still waiting until {what}");
+        thread::park_timeout(Duration::from_millis(2));
+    }
+}
