@@ -76,6 +76,11 @@ impl Ledger {
         self.settled
     }
 
+    /// Whether one share is left, and it is in the newest span.
+    pub fn holds_only_its_last(&self) -> bool {
+        self.open.len() == 1 && self.open[0].shares == 1
+    }
+
     /// Whether every span entered so far is settled.
     pub fn is_settled(&self) -> bool {
         self.open.is_empty()

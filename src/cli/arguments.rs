@@ -74,7 +74,7 @@ impl Arguments {
     /// gets its own path there.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-        if arguments.get(1).is_some_and(|first| is_stray(first)) {
+        if arguments.get(1).is_some_and(is_stray) {
             arguments.remove(1);
         }
         Self::try_parse_from(arguments)

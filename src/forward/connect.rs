@@ -19,7 +19,7 @@ const DEAD_AFTER: Duration = Duration::from_secs(8);
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Looks the name up anew and tries all its addresses, in the order given.
-pub async fn connect(settings: &Settings) -> Result<TcpStream, Failure> {
+pub(super) async fn connect(settings: &Settings) -> Result<TcpStream, Failure> {
     let addresses = look_up(&settings.host, settings.port).await?;
     let mut answers = Vec::new();
     for address in addresses {

@@ -25,7 +25,7 @@ const WINDOW: usize = 4_000_000;
 const OVERTAKEN_LIMIT: Duration = Duration::from_secs(2);
 
 /// See the head of this file.
-pub struct Connection<'a> {
+pub(super) struct Connection<'a> {
     settings: &'a Settings,
     stream: TcpStream,
     acks: AckDecoder,
@@ -53,18 +53,18 @@ struct Sent {
 }
 
 /// How a connection ended.
-pub struct Ended {
+pub(super) struct Ended {
     /// Why.
-    pub failure: Failure,
+    pub(super) failure: Failure,
     /// What has to go again, in order.
-    pub unconfirmed: VecDeque<Pending>,
+    pub(super) unconfirmed: VecDeque<Pending>,
     /// How many chunks were confirmed on it.
-    pub confirmed: u64,
+    pub(super) confirmed: u64,
 }
 
 impl<'a> Connection<'a> {
     /// Takes over a connected socket.
-    pub fn new(stream: TcpStream, settings: &'a Settings) -> Self {
+    pub(super) fn new(stream: TcpStream, settings: &'a Settings) -> Self {
         Self {
             settings,
             stream,
@@ -77,7 +77,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends what waits and takes acknowledgements, until something goes wrong.
-    pub async fn run(mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) -> Ended {
+    pub(super) async fn run(mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) -> Ended {
         let failure = loop {
             self.begin_frame(waiting, inlet);
             if let Err(failure) = self.step(inlet).await {

@@ -7,9 +7,9 @@ use crate::buffer::{Chunk, Delivery};
 use crate::protocol::frame::ChunkId;
 
 /// A delivery and its failures. The id stays the same however often it is sent.
-pub struct Pending {
+pub(super) struct Pending {
     /// What the receiver confirms.
-    pub id: ChunkId,
+    pub(super) id: ChunkId,
     delivery: Delivery,
     failures: u32,
     first_failed: Option<Instant>,
@@ -17,33 +17,33 @@ pub struct Pending {
 
 impl Pending {
     /// Not tried yet.
-    pub fn new(delivery: Delivery) -> Self {
+    pub(super) fn new(delivery: Delivery) -> Self {
         let id = ChunkId::new(delivery.chunk().id);
         Self { id, delivery, failures: 0, first_failed: None }
     }
 
     /// The chunk.
-    pub fn chunk(&self) -> &Chunk {
+    pub(super) fn chunk(&self) -> &Chunk {
         self.delivery.chunk()
     }
 
     /// How often it failed.
-    pub fn failures(&self) -> u32 {
+    pub(super) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// The receiver has confirmed it.
-    pub fn acknowledged(self) {
+    pub(super) fn acknowledged(self) {
         self.delivery.acknowledged();
     }
 
     /// It is given up.
-    pub fn lost(self) {
+    pub(super) fn lost(self) {
         self.delivery.lost();
     }
 
     /// It was on its way, or at the head of the queue, when something went wrong.
-    pub fn fail(&mut self, now: Instant) {
+    pub(super) fn fail(&mut self, now: Instant) {
         self.failures += 1;
         self.first_failed.get_or_insert(now);
     }
@@ -51,7 +51,7 @@ impl Pending {
     /// Whether `Retry_Limit` gives it up: it failed once more than the limit, and Fluent Bit
     /// would not have been done with it any sooner (each of its waits takes at least
     /// `scheduler.base` and one second).
-    pub fn is_beyond(&self, settings: &Settings, now: Instant) -> bool {
+    pub(super) fn is_beyond(&self, settings: &Settings, now: Instant) -> bool {
         let RetryLimit::Times(limit) = settings.retry_limit else {
             return false;
         };

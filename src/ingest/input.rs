@@ -277,9 +277,13 @@ impl Input {
             // What cannot be read now was said when it was first tried.
             Err(_) => return Turn::AtEnd,
         }
-        let Some(line) = file.partial(buffer).filter(|_| route.has_output) else {
+        let Some(line) = file.partial(buffer) else {
             return Turn::AtEnd;
         };
+        if !route.has_output {
+            file.take_partial(buffer, 0);
+            return Turn::AtEnd;
+        }
         let need = self.encoder.worst_case(line.content.len(), &file.path);
         let Some(mut allowance) = self.chunks.budget().clone().try_reserve(need) else {
             return Turn::NoRoom;

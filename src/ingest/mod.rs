@@ -31,8 +31,8 @@ pub use self::wait::{Waker, waker};
 use crate::buffer::{Chunk, Delivery, Fate, Home, Router, Sealing};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
-use crate::model::{Counters, FileId, Tag};
-use crate::tail::{ReadBuffer, Watch};
+use crate::model::{Counters, FileId, Mentions, Tag};
+use crate::tail::{ReadBuffer, Watch, watch};
 
 /// Takes the deliveries of one output.
 pub type Outlet = Box<dyn Fn(Delivery) + Send>;
@@ -96,6 +96,7 @@ pub struct Ingest {
     next_retire: Instant,
     next_save: Instant,
     positions_changed: bool,
+    mentions: Mentions<io::ErrorKind>,
     last_moved: Instant,
     intake_ended: bool,
 }
@@ -120,6 +121,7 @@ impl Ingest {
             next_retire: now,
             next_save: now,
             positions_changed: false,
+            mentions: Mentions::default(),
             last_moved: now,
             intake_ended: false,
         }
@@ -212,9 +214,17 @@ impl Ingest {
         };
         let directories: Vec<PathBuf> =
             self.parts.inputs.iter().flat_map(|input| input.tail.directories()).collect();
-        if let Err(error) = watch.cover(&directories) {
-            warn!(%error, "cannot watch a directory; looking at its files instead");
+        let Err(error) = watch.cover(&directories) else {
+            return;
+        };
+        if watch::is_limit(&error) {
+            warn!(%error, "no more watches; looking at files four times a second instead");
             self.watch = None;
+        } else {
+            let due = self.mentions.due(error.kind(), Instant::now());
+            if let Some(times) = due {
+                warn!(%error, times, "cannot watch a directory; its files are looked at now and then");
+            }
         }
     }
 
@@ -279,7 +289,7 @@ impl Ingest {
     /// Reads one slice of the file whose turn it is. False: nothing to read, or no memory.
     fn take_turn(&mut self, number: usize) -> bool {
         let input = &mut self.parts.inputs[number];
-        let Some(id) = input.tail.next() else {
+        let Some(id) = input.tail.next_file() else {
             return false;
         };
         let Some(tag) = input.tail.file(id).map(|file| file.tag.clone()) else {
@@ -334,7 +344,7 @@ impl Ingest {
 
     fn seal(&mut self, now: Instant) {
         let is_due = |input: &mut Input| input.chunks.next_due().is_some_and(|due| due <= now);
-        if self.next_data.is_some() && self.parts.inputs.iter_mut().any(|input| is_due(input)) {
+        if self.next_data.is_some() && self.parts.inputs.iter_mut().any(is_due) {
             // What was written until now goes along.
             self.hear_data(now);
             self.take_turns();

@@ -55,7 +55,7 @@ impl Waker {
     pub fn wake(&self) {
         if !self.0.is_rung.swap(true, Ordering::SeqCst) {
             // It can only fail when it is full, and then it has been rung.
-            (&self.0.bell).write(&[1]).ok();
+            (&self.0.bell).write_all(&[1]).ok();
         }
     }
 }

@@ -373,12 +373,16 @@ impl FollowedFile {
         }
     }
 
-    /// Bytes seen and not yet settled, unless they were sent as a partial line.
+    /// Bytes seen and not yet settled. What was sent as a partial line is settled with its
+    /// chunk, and what is left out of a long line is settled as soon as it is read, although the
+    /// position stays before both.
     pub fn unsettled(&self) -> u64 {
-        if self.is_settled() && self.partial_sent == Some(self.size) {
-            return 0;
-        }
-        self.size.saturating_sub(self.position().offset)
+        let is_done = if self.is_skipping {
+            self.next.offset == self.size && self.ledger.holds_only_its_last()
+        } else {
+            self.partial_sent == Some(self.size) && self.is_settled()
+        };
+        if is_done { 0 } else { self.size.saturating_sub(self.position().offset) }
     }
 
     /// Looks at the file's size, time and links, without reading.
@@ -434,4 +438,177 @@ pub struct Look {
     pub has_grown: bool,
     /// No name is left for it.
     pub is_deleted: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+
+    const LIMIT: usize = 100;
+
+    struct Case {
+        _directory: tempfile::TempDir,
+        path: PathBuf,
+        file: FollowedFile,
+        buffer: ReadBuffer,
+        lost: u64,
+    }
+
+    impl Case {
+        fn new(content: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("app.log");
+            fs::write(&path, content).unwrap();
+            let opened = File::open(&path).unwrap();
+            let now = Instant::now();
+            let file = FollowedFile::new(FileId(1), path.clone(), Tag::new("a"), opened, now);
+            Self {
+                _directory: directory,
+                path,
+                file: file.unwrap(),
+                buffer: ReadBuffer::default(),
+                lost: 0,
+            }
+        }
+
+        fn append(&self, text: &str) {
+            let mut file = fs::OpenOptions::new().append(true).open(&self.path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        }
+
+        fn read(&mut self) -> Reading {
+            let lost = &mut self.lost;
+            self.file.read(&mut self.buffer, 64, LIMIT, |bytes| *lost += bytes).unwrap()
+        }
+
+        /// Reads, takes the lines with one share, and gives them as text.
+        fn take(&mut self) -> String {
+            let Reading::Lines { offset, end } = self.read() else {
+                return String::new();
+            };
+            let length = usize::try_from(end - offset).unwrap();
+            let text = String::from_utf8(self.buffer.from(offset)[..length].to_vec()).unwrap();
+            self.file.take(&self.buffer, end, 1, Instant::now());
+            text
+        }
+
+        fn settle(&mut self, generation: u32, number: u64) {
+            let span = SpanId { generation, number };
+            self.file.settle(&Share { file: FileId(1), span, bytes: 0, events: 1 });
+        }
+    }
+
+    #[test]
+    fn a_partial_line_stays_in_the_file_until_it_is_complete() {
+        let mut case = Case::new("one\ntw");
+        assert_eq!(case.take(), "one\n");
+        assert_eq!(case.read(), Reading::AtEnd);
+        assert_eq!(case.file.unread(), 2);
+        case.append("o\nthr");
+        assert_eq!(case.take(), "two\n");
+    }
+
+    #[test]
+    fn the_position_moves_when_shares_come_back_and_not_before() {
+        let mut case = Case::new("one\n");
+        case.take();
+        case.append("two\n");
+        case.take();
+        case.settle(0, 1);
+        assert_eq!((case.file.position().offset, case.file.unsettled()), (0, 8));
+        case.settle(0, 0);
+        assert_eq!((case.file.position().offset, case.file.unsettled()), (8, 0));
+    }
+
+    #[test]
+    fn a_truncated_file_begins_a_generation_that_old_shares_do_not_settle() {
+        let mut case = Case::new("one\ntwo\n");
+        case.take();
+        case.append("unread");
+        case.file.look().unwrap();
+        fs::write(&case.path, "three\n").unwrap();
+        assert_eq!(case.take(), "three\n");
+        assert_eq!((case.file.generation(), case.lost), (1, 6));
+        case.settle(0, 0);
+        assert_eq!(case.file.position().offset, 0);
+        case.settle(1, 0);
+        assert_eq!(case.file.position().offset, 6);
+    }
+
+    #[test]
+    fn a_file_that_regrew_past_the_position_is_known_by_its_content() {
+        let mut case = Case::new("one\ntwo\n");
+        case.take();
+        fs::write(&case.path, "another line, much longer than before\n").unwrap();
+        assert_eq!(case.take(), "another line, much longer than before\n");
+        assert_eq!(case.file.generation(), 1);
+    }
+
+    #[test]
+    fn the_hole_of_a_truncation_is_left_out_and_nul_bytes_elsewhere_are_not() {
+        let mut case = Case::new("a\0\0b\n");
+        assert_eq!(case.take(), "a\0\0b\n");
+        fs::write(&case.path, "\0".repeat(150) + "after\n").unwrap();
+        let texts: Vec<String> = (0..4).map(|_| case.take()).collect();
+        assert_eq!(texts.concat(), "after\n");
+    }
+
+    #[test]
+    fn a_line_longer_than_a_slice_is_read_with_more_room() {
+        let mut case = Case::new(&("x".repeat(90) + "\n"));
+        assert_eq!(case.read(), Reading::Longer);
+        assert_eq!(case.take(), "x".repeat(90) + "\n");
+    }
+
+    #[test]
+    fn what_is_above_the_limit_is_skipped_and_the_position_stays_before_it_until_its_end() {
+        let mut case = Case::new(&("one\n".to_owned() + &"x".repeat(500)));
+        case.take();
+        case.settle(0, 0);
+        assert_eq!(case.read(), Reading::Longer);
+        assert_eq!(case.read(), Reading::LongLine { offset: 4 });
+        case.file.begin_skip(&case.buffer, 0, Instant::now());
+        while case.read() != Reading::AtEnd {}
+        assert_eq!((case.file.position().offset, case.file.unsettled()), (4, 0));
+        case.append("end\ntwo\n");
+        assert_eq!(case.read(), Reading::Skipped { bytes: 4 });
+        assert_eq!(case.file.position().offset, 508);
+        assert_eq!(case.take(), "two\n");
+    }
+
+    #[test]
+    fn a_partial_line_that_was_sent_is_owed_no_more_and_the_position_stays_before_it() {
+        let mut case = Case::new("one\ntwo");
+        case.take();
+        case.settle(0, 0);
+        assert_eq!(case.read(), Reading::AtEnd);
+        assert!(case.file.owes_partial());
+        assert_eq!(case.file.partial(&case.buffer).unwrap().content, b"two");
+        case.file.take_partial(&case.buffer, 1);
+        assert!(!case.file.owes_partial());
+        assert_eq!((case.file.position().offset, case.file.unsettled()), (4, 3));
+        case.settle(0, 1);
+        assert_eq!((case.file.position().offset, case.file.unsettled()), (4, 0));
+        case.append(" and more\n");
+        assert_eq!(case.take(), "two and more\n");
+    }
+
+    #[test]
+    fn a_file_can_be_closed_and_opened_again_where_it_was() {
+        let mut case = Case::new("one\n");
+        case.take();
+        case.file.close();
+        case.append("two\n");
+        assert!(case.file.look().unwrap().has_grown);
+        assert!(case.file.reopen(|path| File::open(path)).unwrap());
+        assert_eq!(case.take(), "two\n");
+        case.file.close();
+        fs::remove_file(&case.path).unwrap();
+        fs::write(&case.path, "three\n").unwrap();
+        let is_same = case.file.reopen(|path| File::open(path)).unwrap();
+        assert!(!is_same || Inode::of(&fs::metadata(&case.path).unwrap()) == case.file.inode);
+    }
 }

@@ -1,7 +1,7 @@
 //! Follows files: finds them, knows them by inode, generation and content, and reads them.
 //!
 //! In:  directories, and the kernel's notices about them
-//! Out: files that have something to read, one after the other ([`Tail::next`]); reading them is
+//! Out: files that have something to read, one after the other ([`Tail::next_file`]); reading them is
 //!      [`FollowedFile::read`]
 //!
 //! Open is not read: files are found and opened whatever the receiver does, so one that is
@@ -189,7 +189,7 @@ impl Tail {
             return false;
         };
         let Ok(look) = file.look() else {
-            file.place = None;
+            self.lose_all_places(id);
             return false;
         };
         if look.is_deleted {
@@ -424,7 +424,8 @@ impl Tail {
             Some(Position { mark, generation, head, .. }) => {
                 followed.start_at(mark, generation, head);
             }
-            None if !self.has_scanned && !self.settings.read_from_head => {
+            // A generation that was rotated while we were down is new, whenever it is found.
+            None if !self.has_scanned && !self.settings.read_from_head && place == path => {
                 followed.start_at_end()?;
             }
             None => {}
@@ -479,8 +480,9 @@ impl Tail {
             return;
         };
         if let Some(old) = &file.place {
-            let still_there = std::fs::metadata(old).is_ok_and(|m| Inode::of(&m) == file.inode);
-            if old == place || still_there {
+            let is_still_there =
+                || std::fs::metadata(old).is_ok_and(|m| Inode::of(&m) == file.inode);
+            if old == place || is_still_there() {
                 // A second name of a file is neither a new file nor, when it goes, a deletion.
                 return;
             }
@@ -529,7 +531,7 @@ impl Tail {
     }
 
     /// The file whose turn it is. It leaves the queue; [`Tail::has_more`] puts it back.
-    pub fn next(&mut self) -> Option<FileId> {
+    pub fn next_file(&mut self) -> Option<FileId> {
         for _ in 0..self.queue.len() {
             let id = self.queue.pop_front()?;
             if self.must_wait(id) {

@@ -160,6 +160,15 @@ impl Watch {
     }
 }
 
+/// Whether an error of [`Watch::cover`] means that there will be no watches for a while: the
+/// system's limits, which other processes use up as well.
+pub fn is_limit(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::NOSPC, Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 fn take(
     instance: &mut Inotify,
     directories: &HashMap<WatchDescriptor, PathBuf>,
