@@ -69,7 +69,8 @@ impl Reader<'_> {
     fn begin_section(&mut self, line: &str, place: Place) {
         self.in_group = false;
         let Some((name, _)) = line[1..].split_once(']') else {
-            self.report.refuse(&place, "the section header has no ']'; write for example '[INPUT]'");
+            self.report
+                .refuse(&place, "the section header has no ']'; write for example '[INPUT]'");
             self.current = Current::Ignored;
             return;
         };
@@ -101,7 +102,8 @@ impl Reader<'_> {
             "@set" => self.set(value.trim(), place),
             _ => {
                 let hint = did_you_mean(command, ["@INCLUDE", "@SET"].into_iter());
-                self.report.warn(place, format!("there is no command {command}; it is ignored{hint}"));
+                self.report
+                    .warn(place, format!("there is no command {command}; it is ignored{hint}"));
             }
         }
     }
@@ -206,7 +208,9 @@ impl Reader<'_> {
         };
         let (key, value) = (key.trim(), value.trim());
         if value.is_empty() {
-            return self.report.refuse(&place.with_key(key), "has no value; write one or take the key out");
+            return self
+                .report
+                .refuse(&place.with_key(key), "has no value; write one or take the key out");
         }
         if matches!(self.current, Current::None) {
             let message = "stands before any section; begin one, for example with '[INPUT]'";
@@ -259,7 +263,8 @@ mod tests {
     /// `KIND: key=value key=value` for every section.
     fn shown(tree: &Tree) -> Vec<String> {
         let show = |section: &Section| {
-            let entries = section.entries.iter().map(|entry| format!("{}={}", entry.key, entry.value));
+            let entries =
+                section.entries.iter().map(|entry| format!("{}={}", entry.key, entry.value));
             format!("{:?}: {}", section.kind, entries.collect::<Vec<_>>().join(" | "))
         };
         tree.sections.iter().map(show).collect()
@@ -277,7 +282,10 @@ mod tests {
             ("  # x\n[INPUT]\n    Name tail\n  Tag x\n", "Input: name=tail | tag=x"),
             ("[INPUT]\n    Name a\n    Name b\n", "Input: name=a | name=b"),
             ("[INPUT]\n    Record \"a b\" c\n", "Input: record=\"a b\" c"),
-            ("[INPUT]\n    Name a\n    [PROCESSORS]\n        x y\n    Tag t\n", "Input: name=a | tag=t"),
+            (
+                "[INPUT]\n    Name a\n    [PROCESSORS]\n        x y\n    Tag t\n",
+                "Input: name=a | tag=t",
+            ),
         ] {
             let (tree, report) = read_text(text);
             assert_eq!(report.problems, [], "{text}");

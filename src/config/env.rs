@@ -35,13 +35,13 @@ impl Environment {
     /// with its ConfigMap.
     pub const OWN_PARSERS_FOLDER: &'static str = "/etc/log-ambassador/parsers";
     /// Where Kubernetes mounts the name of the Pod's namespace.
-    const NAMESPACE_FILE: &'static str =
-        "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+    const NAMESPACE_FILE: &'static str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
     /// The process environment, the host name and the mounted service account.
     pub fn of_process() -> Self {
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         let mut environment = Self { variables: variables.collect(), ..Self::default() };
         if let Ok(name) = rustix::system::uname().nodename().to_str() {
             environment = environment.with_host_name(name);
@@ -95,7 +95,7 @@ impl Environment {
 
     fn with_fallback(mut self, name: &'static str, value: &str, source: &'static str) -> Self {
         if !value.is_empty() {
-            self.fallbacks.entry(name).or_insert(Fallback { value: value.to_owned(), source });
+            self.fallbacks.entry(name).or_insert_with(|| Fallback { value: value.to_owned(), source });
         }
         self
     }
@@ -198,7 +198,10 @@ mod tests {
         let place = Place::of_line(Path::new("a.conf"), 1);
         let set: Vec<_> = set
             .iter()
-            .map(|(name, value)| Entry { key: (*name).to_owned(), ..Entry::new(name, value, &place) })
+            .map(|(name, value)| Entry {
+                key: (*name).to_owned(),
+                ..Entry::new(name, value, &place)
+            })
             .collect();
         Variables::new(environment, &set, &mut Report::default()).expand(text)
     }
@@ -226,13 +229,18 @@ mod tests {
             ("100 % {}", "100 % {}", vec![]),
         ] {
             let expanded = expand(text, &environment, &set);
-            assert_eq!((expanded.text.as_str(), expanded.unset), (expected, unset.iter().map(ToString::to_string).collect()), "{text}");
+            assert_eq!(
+                (expanded.text.as_str(), expanded.unset),
+                (expected, unset.iter().map(ToString::to_string).collect()),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_the_pod_knows_stands_in_for_three_variables() {
-        let environment = Environment::of([]).with_host_name("pod-1").with_namespace("shop", "a file");
+        let environment =
+            Environment::of([]).with_host_name("pod-1").with_namespace("shop", "a file");
         for (text, expected, assumed) in [
             ("${HOSTNAME}", "pod-1", 0),
             ("${POD_NAME}", "pod-1", 1),
@@ -240,7 +248,11 @@ mod tests {
             ("${POD_NAMESPACE:-x}", "x", 0),
         ] {
             let expanded = expand(text, &environment, &[]);
-            assert_eq!((expanded.text.as_str(), expanded.assumed.len()), (expected, assumed), "{text}");
+            assert_eq!(
+                (expanded.text.as_str(), expanded.assumed.len()),
+                (expected, assumed),
+                "{text}"
+            );
             assert_eq!(expanded.unset, [""; 0], "{text}");
         }
         let set = Environment::of([("HOSTNAME", "h"), ("POD_NAME", "p"), ("POD_NAMESPACE", "n")]);

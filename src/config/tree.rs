@@ -161,8 +161,9 @@ impl Files {
                 place,
                 format!("'{}' is included twice; include a file once", path.display()),
             ),
-            Err(error) => report
-                .refuse(place, format!("'{}' cannot be read: {error}", path.display())),
+            Err(error) => {
+                report.refuse(place, format!("'{}' cannot be read: {error}", path.display()))
+            }
         }
         None
     }
@@ -183,7 +184,11 @@ impl Files {
             return expand_stars(&self.folder.join(path));
         }
         let as_given = PathBuf::from(path);
-        [as_given, self.folder.join(path)].into_iter().find(|path| path.exists()).into_iter().collect()
+        [as_given, self.folder.join(path)]
+            .into_iter()
+            .find(|path| path.exists())
+            .into_iter()
+            .collect()
     }
 
     /// What a YAML `includes` entry in `including` names: beside that file, and nowhere else.
@@ -198,7 +203,7 @@ impl Files {
 
 /// The folder a file is in; empty for a bare name, so that joining gives the bare name again.
 pub(super) fn folder_of(file: &Path) -> PathBuf {
-    file.parent().unwrap_or(Path::new("")).to_owned()
+    file.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// Every existing path that fits `pattern`, whose parts may hold `*`, in order of name. As in the
@@ -271,9 +276,13 @@ mod tests {
 
     #[test]
     fn the_extension_alone_makes_a_file_yaml() {
-        for (path, expected) in
-            [("a.yaml", true), ("a.YML", true), ("a.conf", false), ("a.txt", false), ("yaml", false)]
-        {
+        for (path, expected) in [
+            ("a.yaml", true),
+            ("a.YML", true),
+            ("a.conf", false),
+            ("a.txt", false),
+            ("yaml", false),
+        ] {
             assert_eq!(is_yaml(Path::new(path)), expected, "{path}");
         }
     }

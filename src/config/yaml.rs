@@ -69,12 +69,16 @@ impl SpannedEventReceiver<'_> for Builder {
     fn on_event(&mut self, event: Event<'_>, span: Span) {
         let line = span.start.line();
         match event {
-            Event::Scalar(text, ..) => self.add(Node { line, value: Value::Text(text.into_owned()) }),
+            Event::Scalar(text, ..) => {
+                self.add(Node { line, value: Value::Text(text.into_owned()) })
+            }
             Event::Alias(_) => {
                 self.alias.get_or_insert(line);
                 self.add(Node { line, value: Value::Text(String::new()) });
             }
-            Event::SequenceStart(..) | Event::MappingStart(..) => self.open.push((line, Vec::new())),
+            Event::SequenceStart(..) | Event::MappingStart(..) => {
+                self.open.push((line, Vec::new()))
+            }
             Event::SequenceEnd => self.close(Value::List),
             Event::MappingEnd => self.close(|nodes| Value::Map(pairs_of(nodes))),
             _ => {}
@@ -207,7 +211,9 @@ impl Reader<'_> {
             match node.value {
                 Value::Text(text) => add(text.trim(), &place),
                 Value::Map(_) => section.groups.push(place.with_key(&key)),
-                Value::List(nodes) if key.eq_ignore_ascii_case("processors") || holds_maps(&nodes) => {
+                Value::List(nodes)
+                    if key.eq_ignore_ascii_case("processors") || holds_maps(&nodes) =>
+                {
                     section.groups.push(place.with_key(&key));
                 }
                 Value::List(nodes) => {
@@ -399,8 +405,11 @@ mod tests {
         ] {
             let (tree, report) = read_text(text);
             assert_eq!(report.problems, []);
-            let shown: Vec<_> =
-                tree.variables.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
+            let shown: Vec<_> = tree
+                .variables
+                .iter()
+                .map(|entry| (entry.key.as_str(), entry.value.as_str()))
+                .collect();
             assert_eq!(shown, [("A", "b"), ("C", "d")], "{text}");
         }
     }

@@ -12,10 +12,10 @@ use std::time::Duration;
 /// `true`, `on`, `yes`, `false`, `off`, `no`, in any case. Nothing else: `1` is not a boolean.
 pub fn parse_boolean(text: &str) -> Option<bool> {
     let is = |word: &&str| text.eq_ignore_ascii_case(word);
-    if ["true", "on", "yes"].iter().any(|word| is(&word)) {
+    if ["true", "on", "yes"].iter().any(|word| is(word)) {
         return Some(true);
     }
-    ["false", "off", "no"].iter().any(|word| is(&word)).then_some(false)
+    ["false", "off", "no"].iter().any(|word| is(word)).then_some(false)
 }
 
 /// A size in bytes as Fluent Bit has it: a number and at most `K`, `M` or `G`, with or without a
@@ -82,8 +82,8 @@ pub fn time_in_fluent_bit(text: &str) -> Duration {
 /// so `0.5` is 5 nanoseconds. A unit is ignored.
 pub fn seconds_and_nanos_in_fluent_bit(text: &str) -> Duration {
     let (seconds, nanos) = text.split_once('.').unwrap_or((text, ""));
-    let [seconds, nanos] = [seconds, nanos]
-        .map(|part| u64::try_from(leading_integer(part).unwrap_or(0)).unwrap_or(0));
+    let [seconds, nanos] =
+        [seconds, nanos].map(|part| u64::try_from(leading_integer(part).unwrap_or(0)).unwrap_or(0));
     Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos))
 }
 
