@@ -88,7 +88,8 @@ impl Values {
     fn check_standing(&mut self, found: &Found, report: &mut Report) {
         match found.key.standing {
             Standing::Obeyed => {}
-            Standing::Note(_) if found.says_the_usual() => {}
+            // A boolean that cannot be read is off; a warning says so, or the start stops.
+            Standing::Note(_) if found.says_the_usual() || found.is_no_boolean() => {}
             Standing::Note(why) => {
                 report.note(&found.place, format!("accepted, not obeyed: {why}"));
             }
