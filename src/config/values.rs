@@ -105,7 +105,7 @@ impl Values {
         }
     }
 
-    /// The value that counts: a plugin's own key and a parser's count once, others the last time.
+    /// The value that counts: the last one. (More than one of a plugin's own was refused.)
     pub(super) fn find(&self, name: &str) -> Option<&Found> {
         debug_assert!(find_key(self.groups, name).is_some(), "'{name}' is declared nowhere");
         self.found.iter().rfind(|found| found.key.is_called(name))
