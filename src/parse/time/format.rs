@@ -46,7 +46,9 @@ impl fmt::Display for FormatProblem {
                 "%{letter} is not known, so no time fits the format; write %L for fractions, as in %S.%L"
             ),
             Some(letter) => write!(f, "%{letter} is not known, so no time fits the format"),
-            None => write!(f, "it ends with a single %, so no time fits the format; write %% for one"),
+            None => {
+                write!(f, "it ends with a single %, so no time fits the format; write %% for one")
+            }
         }
     }
 }
@@ -195,10 +197,7 @@ fn compile_into(format: &str, items: &mut Vec<Item>) -> Result<(), FormatProblem
     Ok(())
 }
 
-fn compile_specifier(
-    specifier: Option<char>,
-    items: &mut Vec<Item>,
-) -> Result<(), FormatProblem> {
+fn compile_specifier(specifier: Option<char>, items: &mut Vec<Item>) -> Result<(), FormatProblem> {
     let item = match specifier {
         Some('Y') => Item::Year,
         Some('y') => Item::YearOfCentury,
@@ -307,9 +306,8 @@ impl Parts {
             return civil::days(year.unwrap_or(this_year), 1, 1) + day_of_year - 1;
         }
         let month = self.month.unwrap_or_else(|| missing(this_month));
-        let day = self.day.unwrap_or_else(|| {
-            if self.month.is_some() { 1 } else { missing(this_day) }
-        });
+        let day =
+            self.day.unwrap_or_else(|| if self.month.is_some() { 1 } else { missing(this_day) });
         civil::days(year.unwrap_or(this_year), month, day)
     }
 
@@ -350,8 +348,18 @@ fn name(text: &mut &[u8], names: &[&str]) -> Option<i64> {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 const WEEKDAYS: [&str; 7] =

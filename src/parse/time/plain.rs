@@ -19,7 +19,7 @@ pub(super) fn read_epoch(number: &[u8]) -> TimeFound {
 }
 
 fn date_and_time(text: &[u8]) -> Option<TimeFound> {
-    let (seconds, rest) = iso_seconds(text, &[b'T', b't', b' ', b'_'])?;
+    let (seconds, rest) = iso_seconds(text, b"Tt _")?;
     let (nanos, rest) = match rest {
         [b'.' | b',', digits @ ..] => fraction(digits)?,
         _ => (0, rest),
