@@ -40,7 +40,7 @@ fn what_arrives_is_printed_one_json_object_a_line_and_the_summary_goes_to_stderr
     assert_eq!(events.len(), 2);
     let summary = String::from_utf8(output.stderr).unwrap();
     assert!(summary.contains("POD_NAMESPACE is not set: using 'default'"), "{summary}");
-    assert!(summary.contains("2 lines, 53 bytes in "), "{summary}");
+    assert!(summary.contains("2 lines, 51 bytes in "), "{summary}");
     assert!(summary.contains("lost 0"), "{summary}");
 }
 
