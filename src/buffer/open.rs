@@ -8,7 +8,8 @@
 //!  (b) when its oldest event is `Flush` old,
 //!  (c) with all others, when memory is short,
 //!  (d) when a burst ends: the chunk before it of the same tag left full (or for want of memory)
-//!      less than `Flush` ago, and every file that feeds it is at its end,
+//!      less than `Flush` ago, and every file that feeds it is at its end; or a chunk of any tag
+//!      left so, and every file of the input is at its end,
 //!  (e) at once while stopping,
 //!  (f) as soon as its source has nothing more at hand, when a client waits for its
 //!      acknowledgement.
@@ -61,6 +62,8 @@ pub struct OpenChunks {
     by_age: VecDeque<(Instant, SlotId)>,
     new_id: Box<dyn FnMut() -> [u8; 16] + Send>,
     sealed: Vec<Chunk>,
+    /// When a chunk of any tag last left although more was to come.
+    pressed: Option<Instant>,
 }
 
 impl OpenChunks {
@@ -81,6 +84,7 @@ impl OpenChunks {
             by_age: VecDeque::new(),
             new_id,
             sealed: Vec::new(),
+            pressed: None,
         }
     }
 
@@ -119,6 +123,7 @@ impl OpenChunks {
         }
         if filled > 0 && filled + need > full {
             self.slots[slot.0].pressed = Some(now);
+            self.pressed = Some(now);
             self.seal(slot);
             return self.open(slot, need, allowance, now);
         }
@@ -209,6 +214,7 @@ impl OpenChunks {
         while let Some((_, slot)) = self.by_age.pop_front() {
             if why == Sealing::MemoryShort && self.slots[slot.0].open.is_some() {
                 self.slots[slot.0].pressed = Some(now);
+                self.pressed = Some(now);
             }
             self.seal(slot);
         }
@@ -226,7 +232,22 @@ impl OpenChunks {
             return;
         };
         if now.duration_since(*pressed) < self.flush && open.files().all(is_at_end) {
+            self.slots[slot.0].pressed = None;
             self.seal(slot);
+        }
+    }
+
+    /// Every file of the input is at its end: if that ends a burst, every open chunk leaves (rule
+    /// d). What comes from now on is a trickle again, until the next chunk leaves under pressure.
+    pub fn seal_end_of_all(&mut self, now: Instant) {
+        let Some(pressed) = self.pressed.take() else {
+            return;
+        };
+        if now.duration_since(pressed) < self.flush {
+            while let Some((_, slot)) = self.by_age.pop_front() {
+                self.slots[slot.0].pressed = None;
+                self.seal(slot);
+            }
         }
     }
 
@@ -406,6 +427,24 @@ mod tests {
         assert!(add(&mut chunks, slot, 20, now));
         chunks.seal_end_of_burst(slot, now, |_| true);
         assert_eq!(sealed_sizes(&mut chunks), [10, 20]);
+    }
+
+    #[test]
+    fn when_all_files_of_an_input_are_at_their_end_no_tag_of_the_burst_waits() {
+        let mut chunks = chunks(512_000);
+        let (a, b) = (chunks.slot(&Tag::new("a")), chunks.slot(&Tag::new("b")));
+        let now = Instant::now();
+        assert!(add(&mut chunks, a, 10, now));
+        chunks.seal_end_of_all(now);
+        assert!(sealed_sizes(&mut chunks).is_empty(), "a trickle is no burst");
+        chunks.seal_all(Sealing::MemoryShort, now);
+        assert!(add(&mut chunks, a, 20, now) && add(&mut chunks, b, 30, now));
+        chunks.seal_end_of_all(now);
+        assert_eq!(sealed_sizes(&mut chunks), [10, 20, 30]);
+        assert!(add(&mut chunks, b, 40, now));
+        chunks.seal_end_of_all(now);
+        chunks.seal_end_of_burst(b, now, |_| true);
+        assert!(sealed_sizes(&mut chunks).is_empty(), "after the burst it is a trickle again");
     }
 
     #[test]

@@ -173,6 +173,7 @@ impl<'a> Connection<'a> {
 
     fn read(&mut self) -> Result<(), Failure> {
         let mut bytes = [0; 4096];
+        confirm_at_once(&self.stream);
         loop {
             match self.stream.try_read(&mut bytes) {
                 Ok(0) => return Err(Failure::Closed),
@@ -213,6 +214,17 @@ impl<'a> Connection<'a> {
         let write = self.outgoing.iter().map(|o| (o.progress + limit, Failure::Stalled { limit }));
         let never = Instant::now() + Duration::from_secs(3600);
         acks.chain(write).min_by_key(|(at, _)| *at).unwrap_or((never, Failure::Idle))
+    }
+}
+
+/// Has our kernel confirm what came without waiting for something to send along. A receiver that
+/// has not switched Nagle's algorithm off sends its next acknowledgement only then: with a small
+/// `Mem_Buf_Limit` each of them would cost the 40 ms that kernels wait. Linux takes this back by
+/// itself, so it is asked for at every read.
+fn confirm_at_once(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_quickack(true) {
+        tracing::debug!(%error, "cannot switch delayed confirmations off");
     }
 }
 

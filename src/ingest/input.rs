@@ -310,10 +310,14 @@ impl Input {
         Turn::AtEnd
     }
 
-    /// The file was read to its end: if its chunk is the last of a burst, it leaves now.
+    /// A file was read to its end: if its chunk is the last of a burst, it leaves now; and all
+    /// chunks do if it was the last file of one.
     pub fn end_burst(&mut self, slot: SlotId) {
-        let tail = &self.tail;
-        self.chunks.seal_end_of_burst(slot, Instant::now(), |file| tail.is_at_end(file));
+        let (tail, now) = (&self.tail, Instant::now());
+        self.chunks.seal_end_of_burst(slot, now, |file| tail.is_at_end(file));
+        if !self.tail.is_busy() {
+            self.chunks.seal_end_of_all(now);
+        }
     }
 
     /// `Exit_On_Eof`: everything found at the start was read to its end.
