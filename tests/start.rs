@@ -51,10 +51,7 @@ fn the_reference_configuration_works_as_it_is() {
     let event = fluentd.wait_for_records(1, SOON).remove(0);
     assert_eq!(event.tag, "app.logs");
     assert_eq!((event.seconds, event.nanos), (1_767_323_045, 678_000_000));
-    assert_eq!(
-        event.record,
-        json!({"message": "hi", "hostname": "pod-1", "namespace": "shop"})
-    );
+    assert_eq!(event.record, json!({"message": "hi", "hostname": "pod-1", "namespace": "shop"}));
     assert_eq!(agent.stop(), 0);
 }
 
@@ -65,9 +62,7 @@ fn an_unset_namespace_stops_the_start_with_the_lines_to_add() {
     let output = agent(&["-c", &path], &[("HOSTNAME", "pod-1")]);
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
-    for part in
-        ["fluent-bit.conf:20: Record: ", "POD_NAMESPACE", "fieldPath: metadata.namespace"]
-    {
+    for part in ["fluent-bit.conf:20: Record: ", "POD_NAMESPACE", "fieldPath: metadata.namespace"] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
 }
@@ -86,7 +81,12 @@ fn every_problem_of_a_file_is_named_with_its_line_at_once() {
         let output = agent(&arguments, &[]);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let text = stderr(&output);
-        for part in ["a.conf:3: Paht", "did you mean 'Path'?", "a.conf:4: Mem_Buf_Limit: '5 MB'", "a.conf:6: Name"] {
+        for part in [
+            "a.conf:3: Paht",
+            "did you mean 'Path'?",
+            "a.conf:4: Mem_Buf_Limit: '5 MB'",
+            "a.conf:6: Name",
+        ] {
             assert!(text.contains(part), "no {part:?} in {text}");
         }
     }

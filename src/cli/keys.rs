@@ -11,8 +11,12 @@ use crate::config::keys::{Group, Key, Standing};
 pub fn markdown() -> String {
     let mut text = String::new();
     for group in Group::ALL {
-        write!(text, "### {}\n\n| key | default | what it does, and how we stand to it |\n|---|---|---|\n", group.title)
-            .expect("a String takes everything");
+        write!(
+            text,
+            "### {}\n\n| key | default | what it does, and how we stand to it |\n|---|---|---|\n",
+            group.title
+        )
+        .expect("a String takes everything");
         for key in group.keys {
             row(key, &mut text);
         }

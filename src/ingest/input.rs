@@ -3,6 +3,7 @@
 //! In:  a file whose turn it is
 //! Out: its lines as events in open chunks; whether it has more, is at its end, or got no memory
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,15 @@ use super::Pace;
 use super::encode::{Encoder, Origin, time_of_reading};
 use crate::buffer::{OpenChunks, Reservation, SlotId};
 use crate::filter::Filter;
-use crate::model::{Counters, FileId};
+use crate::model::{Counters, EventTime, FileId, SpanId};
 use crate::tail::lines::{self, Line};
-use crate::tail::{LongLines, ReadBuffer, Reading, Tail};
+use crate::tail::{FollowedFile, LongLines, ReadBuffer, Reading, Tail};
 
 /// The most that is read at once, in bytes, unless one line is longer.
 const LARGEST_SLICE: usize = 128 << 10;
+
+/// The least, so that a tiny limit still makes progress a few lines at a time.
+const SMALLEST_SLICE: usize = 512;
 
 /// How long memory must have been short before the log mentions it.
 const MENTION_AFTER: Duration = Duration::from_secs(1);
@@ -46,6 +50,44 @@ pub enum Turn {
     NoRoom,
 }
 
+/// What ingest lends to the input whose turn it is.
+pub struct Lent<'a> {
+    /// The one read buffer.
+    pub buffer: &'a mut ReadBuffer,
+    /// All filters.
+    pub filters: &'a mut [Filter],
+    /// For replays.
+    pub pace: Option<&'a mut Pace>,
+}
+
+/// The lines of one slice, and what has become of them so far.
+struct Slice<'a> {
+    file: FileId,
+    path: Arc<Path>,
+    /// The span that its events belong to.
+    span: SpanId,
+    route: &'a Route,
+    /// Memory for the worst case, asked for before anything was read.
+    allowance: Reservation,
+    now: Instant,
+    /// Chunks that took their first event of this span.
+    shares: u32,
+}
+
+impl<'a> Slice<'a> {
+    fn of(file: &FollowedFile, route: &'a Route, allowance: Reservation) -> Self {
+        Self {
+            file: file.id,
+            path: Arc::clone(&file.path),
+            span: file.next_span(),
+            route,
+            allowance,
+            now: Instant::now(),
+            shares: 0,
+        }
+    }
+}
+
 /// See the head of this file.
 pub struct Input {
     /// Its files.
@@ -62,7 +104,7 @@ pub struct Input {
 impl Input {
     /// Puts it together.
     pub fn new(tail: Tail, chunks: OpenChunks, encoder: Encoder, counters: Arc<Counters>) -> Self {
-        let slice = LARGEST_SLICE.min(chunks.budget().limit() / 8).max(512);
+        let slice = (chunks.budget().limit() / 8).clamp(SMALLEST_SLICE, LARGEST_SLICE);
         Self {
             tail,
             chunks,
@@ -75,106 +117,59 @@ impl Input {
     }
 
     /// Reads one slice of a file. Memory for the worst case is asked for before it is read.
-    pub fn take_slice(
-        &mut self,
-        id: FileId,
-        route: &Route,
-        buffer: &mut ReadBuffer,
-        filters: &mut [Filter],
-        pace: Option<&mut Pace>,
-    ) -> Turn {
+    pub fn take_slice(&mut self, id: FileId, route: &Route, lent: Lent<'_>) -> Turn {
         self.tail.ensure_open(id);
-        let (line_limit, slice) = (self.tail.settings().line_limit, self.slice);
-        let counters = Arc::clone(&self.counters);
+        let line_limit = self.tail.settings().line_limit;
         let Some(file) = self.tail.file(id) else {
             return Turn::AtEnd;
         };
-        let worst_case = self.encoder.worst_case(file.next_length(slice), &file.path);
+        let worst_case = self.encoder.worst_case(file.next_length(self.slice), &file.path);
         let Some(allowance) = self.chunks.budget().clone().try_reserve(worst_case) else {
             return Turn::NoRoom;
         };
         let lost = |bytes| {
-            counters.truncations.add(1);
-            counters.lost_truncated_bytes.add(bytes);
+            self.counters.truncations.add(1);
+            self.counters.lost_truncated_bytes.add(bytes);
         };
-        let reading = match file.read(buffer, slice, line_limit, lost) {
+        let reading = match file.read(lent.buffer, self.slice, line_limit, lost) {
             Ok(reading) => reading,
             Err(error) => {
                 error!(file = %file.path.display(), %error, "cannot read; trying again when it changes");
                 return Turn::AtEnd;
             }
         };
+        let slice = Slice::of(file, route, allowance);
         match reading {
             Reading::AtEnd => Turn::AtEnd,
             Reading::Longer => Turn::More,
             Reading::Skipped { bytes } => {
-                counters.lost_long_line_bytes.add(bytes);
+                self.counters.lost_long_line_bytes.add(bytes);
                 Turn::More
             }
-            Reading::LongLine { offset } => {
-                self.take_long_line(id, route, offset, buffer, filters, allowance)
-            }
-            Reading::Lines { offset, end } => {
-                self.take_lines(id, route, offset..end, buffer, filters, allowance, pace)
-            }
+            Reading::LongLine { offset } => self.take_long_line(slice, offset, lent),
+            Reading::Lines { offset, end } => self.take_lines(slice, offset, end, lent),
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is one thing that ingest lends")]
-    fn take_lines(
-        &mut self,
-        id: FileId,
-        route: &Route,
-        range: std::ops::Range<u64>,
-        buffer: &ReadBuffer,
-        filters: &mut [Filter],
-        mut allowance: Reservation,
-        mut pace: Option<&mut Pace>,
-    ) -> Turn {
-        let now = Instant::now();
-        let length = usize::try_from(range.end - range.start).expect("it is in the read buffer");
-        let bytes = &buffer.from(range.start)[..length];
+    fn take_lines(&mut self, mut slice: Slice<'_>, offset: u64, end: u64, lent: Lent<'_>) -> Turn {
+        let Lent { buffer, filters, mut pace } = lent;
+        let length = usize::try_from(end - offset).expect("it is in the read buffer");
+        let bytes = &buffer.from(offset)[..length];
         // Checked once a slice: the lines of text that is UTF-8 are UTF-8.
         let text = simdutf8::basic::from_utf8(bytes).ok();
-        let Some(file) = self.tail.file(id) else {
-            return Turn::AtEnd;
-        };
-        let (mut taken, mut shares, mut count, mut is_out_of_room) = (0, 0, 0, false);
-        let span = file.next_span();
         let read_at = time_of_reading();
-        let path = std::mem::take(&mut file.path);
+        let (mut taken, mut count, mut turn) = (0, 0, Turn::AtEnd);
         while let Some(line) = lines::first_line(&bytes[taken..]) {
-            if pace.as_mut().is_some_and(|pace| !pace.may_go(now)) {
+            if pace.as_mut().is_some_and(|pace| !pace.may_go(slice.now)) {
+                turn = Turn::More;
                 break;
             }
-            let origin = Origin {
-                file: id,
-                path: &path,
-                offset: range.start + taken as u64,
-                read_at,
-                filters: &route.filters,
-            };
-            if self.wants(&line, route) {
-                let need = self.encoder.worst_case(line.content.len(), &path);
-                let Some(chunk) = self.chunks.room(route.slot, need, &mut allowance, now) else {
-                    is_out_of_room = true;
+            if self.wants(&line, slice.route) {
+                let text = text.map(|text| &text[taken..taken + line.content.len()]);
+                let at = offset + taken as u64;
+                if !self.take_line(&mut slice, line, text, at, read_at, filters) {
+                    turn = Turn::NoRoom;
                     break;
-                };
-                let out = chunk.bytes_mut();
-                let kept = if line.content.len() > self.tail.settings().line_limit {
-                    self.counters.lines_cut.add(1);
-                    let cut =
-                        lines::cut_at_character(line.content, self.tail.settings().line_limit);
-                    self.counters.lost_long_line_bytes.add((line.content.len() - cut.len()) as u64);
-                    self.encoder.encode_cut(cut, origin, filters, out)
-                } else if let Some(text) = text {
-                    let line = &text[taken..taken + line.content.len()];
-                    self.encoder.encode(line, origin, filters, out)
-                } else {
-                    self.encoder.encode_bytes(line.content, origin, filters, out)
-                };
-                if kept.is_some() && chunk.add(id, span, line.taken as u64) {
-                    shares += 1;
                 }
             }
             taken += line.taken;
@@ -185,15 +180,53 @@ impl Input {
         }
         self.counters.lines.add(count);
         self.counters.bytes_read.add(taken as u64);
-        let Some(file) = self.tail.file(id) else {
-            return Turn::AtEnd;
-        };
-        file.path = path;
-        file.take(buffer, range.start + taken as u64, shares, now);
-        if is_out_of_room {
-            return Turn::NoRoom;
+        if turn == Turn::AtEnd && !buffer.reached_end() {
+            turn = Turn::More;
         }
-        if taken < length || !buffer.reached_end() { Turn::More } else { Turn::AtEnd }
+        if let Some(file) = self.tail.file(slice.file) {
+            file.take(buffer, offset + taken as u64, slice.shares, slice.now);
+        }
+        turn
+    }
+
+    /// Makes an event of a complete line. `text` is the line, if it is UTF-8. False: no memory.
+    fn take_line(
+        &mut self,
+        slice: &mut Slice<'_>,
+        line: Line<'_>,
+        text: Option<&str>,
+        offset: u64,
+        read_at: EventTime,
+        filters: &mut [Filter],
+    ) -> bool {
+        let limit = self.tail.settings().line_limit;
+        let need = self.encoder.worst_case(line.content.len(), &slice.path);
+        let Some(chunk) = self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.now)
+        else {
+            return false;
+        };
+        let origin = Origin {
+            file: slice.file,
+            path: &slice.path,
+            offset,
+            read_at,
+            filters: &slice.route.filters,
+        };
+        let out = chunk.bytes_mut();
+        let kept = if line.content.len() > limit {
+            let cut = lines::cut_at_character(line.content, limit);
+            self.counters.lines_cut.add(1);
+            self.counters.lost_long_line_bytes.add((line.content.len() - cut.len()) as u64);
+            self.encoder.encode_cut(cut, origin, filters, out)
+        } else if let Some(text) = text {
+            self.encoder.encode(text, origin, filters, out)
+        } else {
+            self.encoder.encode_bytes(line.content, origin, filters, out)
+        };
+        if kept.is_some() && chunk.add(slice.file, slice.span, line.taken as u64) {
+            slice.shares += 1;
+        }
+        true
     }
 
     /// Whether a complete line makes an event.
@@ -213,100 +246,81 @@ impl Input {
         true
     }
 
-    /// A line that is above the limit although its newline is not in sight.
-    fn take_long_line(
-        &mut self,
-        id: FileId,
-        route: &Route,
-        offset: u64,
-        buffer: &ReadBuffer,
-        filters: &mut [Filter],
-        mut allowance: Reservation,
-    ) -> Turn {
-        let now = Instant::now();
+    /// A line that is above the limit although its newline is not in sight: its beginning goes
+    /// out, or nothing of it, and the rest is left out.
+    fn take_long_line(&mut self, mut slice: Slice<'_>, offset: u64, lent: Lent<'_>) -> Turn {
         let limit = self.tail.settings().line_limit;
-        let cuts = self.tail.settings().long_lines == LongLines::Cut && route.has_output;
-        let bytes = buffer.from(offset);
-        let Some(file) = self.tail.file(id) else {
-            return Turn::AtEnd;
-        };
-        let mut shares = 0;
+        let is_cut = self.tail.settings().long_lines == LongLines::Cut && slice.route.has_output;
+        let bytes = lent.buffer.from(offset);
         let mut sent = 0;
-        if cuts {
+        if is_cut {
             let cut = lines::cut_at_character(bytes, limit);
-            let need = self.encoder.worst_case(cut.len(), &file.path);
-            let Some(chunk) = self.chunks.room(route.slot, need, &mut allowance, now) else {
+            let need = self.encoder.worst_case(cut.len(), &slice.path);
+            let Some(chunk) =
+                self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.now)
+            else {
                 return Turn::NoRoom;
             };
             let origin = Origin {
-                file: id,
-                path: &file.path,
+                file: slice.file,
+                path: &slice.path,
                 offset,
                 read_at: time_of_reading(),
-                filters: &route.filters,
+                filters: &slice.route.filters,
             };
-            let kept = self.encoder.encode_cut(cut, origin, filters, chunk.bytes_mut());
-            shares = u32::from(kept.is_some() && chunk.add(id, file.next_span(), cut.len() as u64));
+            let kept = self.encoder.encode_cut(cut, origin, lent.filters, chunk.bytes_mut());
+            if kept.is_some() && chunk.add(slice.file, slice.span, cut.len() as u64) {
+                slice.shares += 1;
+            }
             sent = cut.len();
             self.counters.lines_cut.add(1);
         }
-        warn!(file = %file.path.display(), offset, limit, "a line is longer than the limit; {}",
-            if cuts { "its beginning is delivered" } else { "it is left out" });
+        warn!(file = %slice.path.display(), offset, limit, "a line is longer than the limit; {}",
+            if is_cut { "its beginning is delivered" } else { "it is left out" });
         self.counters.lines.add(1);
         self.counters.bytes_read.add(bytes.len() as u64);
         self.counters.lost_long_line_bytes.add((bytes.len() - sent) as u64);
-        file.begin_skip(buffer, shares, now);
+        if let Some(file) = self.tail.file(slice.file) {
+            file.begin_skip(lent.buffer, slice.shares, slice.now);
+        }
         Turn::More
     }
 
     /// Sends the unterminated last line of a file. [`Turn::More`]: it is complete by now.
-    pub fn take_partial(
-        &mut self,
-        id: FileId,
-        route: &Route,
-        buffer: &mut ReadBuffer,
-        filters: &mut [Filter],
-    ) -> Turn {
+    pub fn take_partial(&mut self, id: FileId, route: &Route, lent: Lent<'_>) -> Turn {
         let line_limit = self.tail.settings().line_limit;
         self.tail.ensure_open(id);
         let Some(file) = self.tail.file(id).filter(|file| file.owes_partial()) else {
             return Turn::AtEnd;
         };
-        match file.read(buffer, self.slice.max(line_limit + 2), line_limit, |_| ()) {
+        match file.read(lent.buffer, self.slice.max(line_limit + 2), line_limit, |_| ()) {
             Ok(Reading::AtEnd) => {}
             Ok(_) => return Turn::More,
             // What cannot be read now was said when it was first tried.
             Err(_) => return Turn::AtEnd,
         }
-        let Some(line) = file.partial(buffer) else {
+        let Some(line) = file.partial(lent.buffer) else {
             return Turn::AtEnd;
         };
         if !route.has_output {
-            file.take_partial(buffer, 0);
+            file.take_partial(lent.buffer, 0);
             return Turn::AtEnd;
         }
         let need = self.encoder.worst_case(line.content.len(), &file.path);
-        let Some(mut allowance) = self.chunks.budget().clone().try_reserve(need) else {
-            return Turn::NoRoom;
-        };
-        let Some(chunk) = self.chunks.room(route.slot, need, &mut allowance, Instant::now()) else {
+        let Some(allowance) = self.chunks.budget().clone().try_reserve(need) else {
             return Turn::NoRoom;
         };
         let offset = file.next_offset();
-        let origin = Origin {
-            file: id,
-            path: &file.path,
-            offset,
-            read_at: time_of_reading(),
-            filters: &route.filters,
-        };
-        let kept = self.encoder.encode_bytes(line.content, origin, filters, chunk.bytes_mut());
-        let shares =
-            u32::from(kept.is_some() && chunk.add(id, file.next_span(), line.taken as u64));
+        let mut slice = Slice::of(file, route, allowance);
+        if !self.take_line(&mut slice, line, None, offset, time_of_reading(), lent.filters) {
+            return Turn::NoRoom;
+        }
         self.counters.lines.add(1);
         self.counters.partial.add(1);
         self.counters.bytes_read.add(line.taken as u64);
-        file.take_partial(buffer, shares);
+        if let Some(file) = self.tail.file(id) {
+            file.take_partial(lent.buffer, slice.shares);
+        }
         Turn::AtEnd
     }
 

@@ -23,7 +23,7 @@ use tracing::warn;
 
 pub use self::encode::Encoder;
 pub use self::input::Input;
-use self::input::{Route, Turn};
+use self::input::{Lent, Route, Turn};
 pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
 use self::wait::Sleeper;
@@ -296,14 +296,12 @@ impl Ingest {
         };
         let route = self.route(number, &tag);
         let input = &mut self.parts.inputs[number];
-        let turn = input.take_slice(
-            id,
-            &route,
-            &mut self.buffer,
-            &mut self.parts.filters,
-            self.parts.pace.as_mut(),
-        );
-        match turn {
+        let lent = Lent {
+            buffer: &mut self.buffer,
+            filters: &mut self.parts.filters,
+            pace: self.parts.pace.as_mut(),
+        };
+        match input.take_slice(id, &route, lent) {
             Turn::More => input.tail.has_more(id),
             Turn::AtEnd => input.end_burst(route.slot),
             Turn::NoRoom => {
@@ -403,7 +401,8 @@ impl Ingest {
         };
         let route = self.route(number, &tag);
         let input = &mut self.parts.inputs[number];
-        match input.take_partial(id, &route, &mut self.buffer, &mut self.parts.filters) {
+        let lent = Lent { buffer: &mut self.buffer, filters: &mut self.parts.filters, pace: None };
+        match input.take_partial(id, &route, lent) {
             Turn::AtEnd => true,
             Turn::More => {
                 input.tail.has_more(id);
@@ -476,7 +475,7 @@ impl Ingest {
     /// What is not acknowledged yet, file by file.
     fn left(&self) -> Vec<(PathBuf, u64)> {
         let files = self.parts.inputs.iter().flat_map(|input| input.tail.files());
-        let left = files.map(|file| (file.path.clone(), file.unsettled()));
+        let left = files.map(|file| (file.path.to_path_buf(), file.unsettled()));
         left.filter(|(_, bytes)| *bytes > 0).collect()
     }
 

@@ -10,6 +10,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use memchr::memrchr;
@@ -70,7 +71,7 @@ pub struct FollowedFile {
     /// The file system's name for it.
     pub inode: Inode,
     /// The path under which it was found. It stays the same when the file is renamed.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// The tag of its events.
     pub tag: Tag,
     /// Where it lies now. `None`: deleted, or moved where we do not look.
@@ -113,8 +114,8 @@ impl FollowedFile {
         Ok(Self {
             id,
             inode: Inode::of(&metadata),
-            place: Some(path.clone()),
-            path,
+            path: Arc::from(path.as_path()),
+            place: Some(path),
             tag,
             after: None,
             changed: now,
@@ -365,7 +366,7 @@ impl FollowedFile {
         Position {
             device: self.inode.device,
             inode: self.inode.number,
-            path: self.path.clone(),
+            path: self.path.to_path_buf(),
             generation: self.generation,
             mark: self.position(),
             head: self.head.clone(),

@@ -49,7 +49,7 @@ pub struct Tail {
     by_inode: HashMap<Inode, FileId>,
     by_place: HashMap<PathBuf, FileId>,
     /// The newest file of each path, named or not.
-    newest: HashMap<PathBuf, FileId>,
+    newest: HashMap<Arc<Path>, FileId>,
     /// Files with something to read, in the order in which they get their turn.
     queue: VecDeque<FileId>,
     /// Files that are not followed although their name matches: said once.
@@ -333,7 +333,7 @@ impl Tail {
 
     fn original_path(&self, place: &Path) -> PathBuf {
         let file = self.by_place.get(place).and_then(|id| self.files.get(id));
-        file.map_or_else(|| place.to_owned(), |file| file.path.clone())
+        file.map_or_else(|| place.to_owned(), |file| file.path.to_path_buf())
     }
 
     // === Opening files
@@ -430,7 +430,7 @@ impl Tail {
             }
             None => {}
         }
-        followed.after = self.newest.insert(path.to_owned(), id);
+        followed.after = self.newest.insert(Arc::clone(&followed.path), id);
         if self.by_place.contains_key(place) {
             self.lose_place(place);
         }
@@ -682,5 +682,5 @@ impl Tail {
 
 /// A file that no longer bears the name it was found by.
 fn is_rotated(file: &FollowedFile) -> bool {
-    file.place.as_ref() != Some(&file.path)
+    file.place.as_deref() != Some(&*file.path)
 }
