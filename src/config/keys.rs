@@ -1,0 +1,1118 @@
+//! Every key Fluent Bit 5.1 knows, declared once: name, type, default, what it does, and where we
+//! stand on it.
+//!
+//! In:  (nothing: tables)
+//! Out: [`Group`]s of [`Key`]s, which parsing, `check`, the "did you mean" and the documentation
+//!      read
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// As documented; case does not matter. A `*` at the end stands for any rest.
+    pub name: &'static str,
+    /// How its value is read.
+    pub kind: Kind,
+    /// Our default as text. Empty: none.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub doc: &'static str,
+    /// Whether it may be written more than once.
+    pub repeatable: bool,
+    /// Whether we obey it.
+    pub standing: Standing,
+}
+
+/// How a value is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// One of these words, in any case.
+    Choice(&'static [&'static str]),
+    /// Texts between commas.
+    List,
+    /// Words between blanks; double quotes keep blanks together.
+    Words,
+    /// `true`, `on`, `yes`, `false`, `off`, `no`.
+    Boolean,
+    /// Bytes: `5MB` is 5,000,000.
+    Size,
+    /// Whole seconds with an optional `s`, `m`, `h` or `d`.
+    Time,
+    /// Seconds, and behind a dot whole nanoseconds.
+    SecondsAndNanos,
+    /// Seconds with a fraction.
+    Seconds,
+    /// A time of ours: seconds with a fraction, or a unit, `ms` included.
+    OwnTime,
+    /// A whole number.
+    Integer,
+    /// A number with a fraction.
+    Number,
+    /// A regular expression.
+    Regex,
+    /// A count, `no_limits` or `no_retries`.
+    Retries,
+}
+
+/// Where we stand on a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does what it does in Fluent Bit.
+    Obeyed,
+    /// Accepted, and not needed for the reason given.
+    Note(&'static str),
+    /// It would change the data and we do not do it. Stops the start, unless the value is one of
+    /// those that change nothing.
+    Unsupported {
+        /// Values (in any case) that ask for nothing. For a boolean: the one that changes nothing.
+        harmless: &'static [&'static str],
+        /// What to do about it.
+        instead: &'static str,
+    },
+}
+
+/// Keys that belong together.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// Whose keys they are.
+    pub title: &'static str,
+    /// Who checks them in Fluent Bit.
+    pub scope: Scope,
+    /// In the order of the documentation.
+    pub keys: &'static [Key],
+}
+
+/// Who checks a key in Fluent Bit 5.1: the engine is lenient, plugins are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// `[SERVICE]` and `[PARSER]`: what is unknown is ignored.
+    Section,
+    /// Keys that every plugin of a kind has: a boolean it cannot read is off.
+    Core,
+    /// A plugin's own: what is wrong or written twice is refused.
+    Plugin,
+}
+
+impl Group {
+    /// Every group, for the documentation.
+    pub const ALL: [&'static Self; 10] = [
+        &SERVICE,
+        &PARSER,
+        &INPUT,
+        &FILTER,
+        &OUTPUT,
+        &NETWORK,
+        &TAIL,
+        &RECORD_MODIFIER,
+        &FORWARD,
+        &TLS,
+    ];
+
+    /// The key called `name` (in lower case).
+    pub fn find(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.is_called(name))
+    }
+}
+
+impl Key {
+    /// Whether `name`, in any case, is this key.
+    pub fn is_called(&self, name: &str) -> bool {
+        match self.name.strip_suffix('*') {
+            Some(start) => {
+                name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+            }
+            None => self.name.eq_ignore_ascii_case(name),
+        }
+    }
+
+    const fn repeatable(self) -> Self {
+        Self { repeatable: true, ..self }
+    }
+}
+
+const fn obeyed(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, doc, repeatable: false, standing: Standing::Obeyed }
+}
+
+const fn noted(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    why: &'static str,
+) -> Key {
+    Key { name, kind, default, doc, repeatable: false, standing: Standing::Note(why) }
+}
+
+const fn unsupported(
+    name: &'static str,
+    kind: Kind,
+    harmless: &'static [&'static str],
+    doc: &'static str,
+    instead: &'static str,
+) -> Key {
+    let standing = Standing::Unsupported { harmless, instead };
+    Key { name, kind, default: "", doc, repeatable: false, standing }
+}
+
+const LOG_LEVELS: Kind =
+    Kind::Choice(&["off", "error", "warn", "warning", "info", "debug", "trace"]);
+const OFF: &[&str] = &["off", "false", "no"];
+const ON: &[&str] = &["on", "true", "yes"];
+
+// The reasons that several keys share.
+const FILES_ARE_THE_BUFFER: &str = "the log files themselves are the buffer";
+const NO_SERVER: &str = "not served by this version";
+const NO_RELOAD: &str = "not done by this version; restart the container";
+const ONE_LEVEL: &str = "[SERVICE] Log_Level holds for everything";
+const ONE_THREAD: &str = "one thread reads and one sends, so the order is kept";
+const PACED: &str = "chunks leave by size, by age and at the end of a burst";
+const SYSTEM_RESOLVER: &str = "names are looked up as the system does it";
+const MEMORY_PACES: &str = "reading is paced by memory alone";
+const POSITIONS_ARE_SAFE: &str = "positions are kept in a file of our own, synced before it counts";
+const ONE_CONNECTION: &str = "one connection is kept as long as it works";
+const NO_MULTILINE: &str = "take it out: every line is an event of its own";
+const NO_ENCODING: &str = "have the application write UTF-8";
+const NO_HANDSHAKE: &str = "use a Fluentd source without <security>";
+const NO_TLS: &str = "set 'tls off'";
+const TLS_ONLY: &str = "only 'tls on' would read it";
+const NO_DECODERS: &str = "choose a parser without it, or decode in Fluentd";
+
+/// `[SERVICE]`.
+pub const SERVICE: Group = Group {
+    title: "[SERVICE]",
+    scope: Scope::Section,
+    keys: &[
+        obeyed("Flush", Kind::Seconds, "1", "how old the oldest event of an open chunk may become"),
+        obeyed("Grace", Kind::Time, "25", "how long a stop may take; -1 is as long as it needs"),
+        obeyed(
+            "Drain_Quiet",
+            Kind::OwnTime,
+            "2s",
+            "how long files must be quiet before a stop ends the reading (ours)",
+        ),
+        noted(
+            "Daemon",
+            Kind::Boolean,
+            "off",
+            "goes to the background",
+            "it stays in the foreground, as containers need it",
+        ),
+        obeyed("Log_Level", LOG_LEVELS, "info", "what our own log says; FLB_LOG_LEVEL wins"),
+        obeyed("Log_File", Kind::Text, "", "where our own log goes instead of stderr"),
+        obeyed("Parsers_File", Kind::Text, "", "a file of [PARSER] sections").repeatable(),
+        noted(
+            "Plugins_File",
+            Kind::Text,
+            "",
+            "shared libraries to load",
+            "no plugin is loaded from files",
+        )
+        .repeatable(),
+        unsupported(
+            "Streams_File",
+            Kind::Text,
+            &[],
+            "stream processor tasks",
+            "take it out and compute in Fluentd",
+        )
+        .repeatable(),
+        noted(
+            "sp.convert_from_str_to_num",
+            Kind::Boolean,
+            "on",
+            "stream processor",
+            "there is no stream processor",
+        ),
+        noted(
+            "Coro_Stack_Size",
+            Kind::Integer,
+            "",
+            "bytes of a coroutine's stack",
+            "there are no coroutines",
+        ),
+        noted(
+            "multiline_buffer_limit",
+            Kind::Text,
+            "2MB",
+            "the longest multiline record",
+            "every line is an event of its own",
+        ),
+        noted(
+            "json.convert_nan_to_null",
+            Kind::Boolean,
+            "off",
+            "how JSON is printed",
+            "no output prints JSON",
+        ),
+        noted(
+            "json.escape_unicode",
+            Kind::Boolean,
+            "on",
+            "how JSON is printed",
+            "no output prints JSON",
+        ),
+        noted("Enable_Chunk_Trace", Kind::Boolean, "off", "tracing interface", NO_SERVER),
+        unsupported(
+            "security.fips_mode",
+            Kind::Boolean,
+            OFF,
+            "requires OpenSSL in FIPS mode",
+            "set it to off: there is no OpenSSL here",
+        ),
+        noted("flush.adaptive", Kind::Boolean, "off", "flushes at a varying pace", PACED),
+        noted(
+            "flush.adaptive.min_interval",
+            Kind::Number,
+            "0.5",
+            "flushes at a varying pace",
+            PACED,
+        ),
+        noted(
+            "flush.adaptive.max_interval",
+            Kind::Number,
+            "2.0",
+            "flushes at a varying pace",
+            PACED,
+        ),
+        noted(
+            "flush.adaptive.low_pressure",
+            Kind::Number,
+            "25",
+            "flushes at a varying pace",
+            PACED,
+        ),
+        noted(
+            "flush.adaptive.medium_pressure",
+            Kind::Number,
+            "50",
+            "flushes at a varying pace",
+            PACED,
+        ),
+        noted(
+            "flush.adaptive.high_pressure",
+            Kind::Number,
+            "75",
+            "flushes at a varying pace",
+            PACED,
+        ),
+        noted("flush.adaptive.up_steps", Kind::Integer, "2", "flushes at a varying pace", PACED),
+        noted("flush.adaptive.down_steps", Kind::Integer, "3", "flushes at a varying pace", PACED),
+        noted("HTTP_Server", Kind::Boolean, "off", "metrics and health over HTTP", NO_SERVER),
+        noted("HTTP_Listen", Kind::Text, "0.0.0.0", "its address", NO_SERVER),
+        noted("HTTP_Port", Kind::Integer, "2020", "its port", NO_SERVER),
+        noted("Health_Check", Kind::Boolean, "off", "serves /api/v1/health", NO_SERVER),
+        noted("HC_Errors_Count", Kind::Integer, "5", "errors that are still healthy", NO_SERVER),
+        noted(
+            "HC_Retry_Failure_Count",
+            Kind::Integer,
+            "5",
+            "given-up chunks that are still healthy",
+            NO_SERVER,
+        ),
+        noted("HC_Period", Kind::Integer, "60", "the seconds they are counted over", NO_SERVER),
+        noted(
+            "Hot_Reload",
+            Kind::Boolean,
+            "off",
+            "reads the configuration again on SIGHUP",
+            NO_RELOAD,
+        ),
+        noted("Hot_Reload.Ensure_Thread_Safety", Kind::Boolean, "on", "how it reloads", NO_RELOAD),
+        noted("Hot_Reload.Timeout", Kind::Integer, "0", "how long a reload may take", NO_RELOAD),
+        noted("dns.mode", Kind::Text, "", "UDP or TCP", SYSTEM_RESOLVER),
+        noted("dns.resolver", Kind::Text, "", "LEGACY or ASYNC", SYSTEM_RESOLVER),
+        noted(
+            "dns.prefer_ipv4",
+            Kind::Boolean,
+            "off",
+            "order of addresses",
+            "all addresses of a name are tried",
+        ),
+        noted(
+            "dns.prefer_ipv6",
+            Kind::Boolean,
+            "off",
+            "order of addresses",
+            "all addresses of a name are tried",
+        ),
+        obeyed(
+            "scheduler.base",
+            Kind::Integer,
+            "",
+            "the longest first wait before a chunk goes again, in seconds",
+        ),
+        obeyed(
+            "scheduler.cap",
+            Kind::Integer,
+            "",
+            "the longest wait before a chunk goes again, in seconds",
+        ),
+        noted("storage.path", Kind::Text, "", "a folder for chunks", FILES_ARE_THE_BUFFER),
+        noted(
+            "storage.sync",
+            Kind::Choice(&["normal", "full"]),
+            "normal",
+            "how chunks are written",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.checksum",
+            Kind::Boolean,
+            "off",
+            "checksums of stored chunks",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.metrics",
+            Kind::Boolean,
+            "on",
+            "figures about stored chunks",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.max_chunks_up",
+            Kind::Integer,
+            "128",
+            "chunks held in memory",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.backlog.mem_limit",
+            Kind::Text,
+            "100M",
+            "memory for stored chunks",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.backlog.flush_on_shutdown",
+            Kind::Boolean,
+            "off",
+            "sends stored chunks while stopping",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.delete_irrecoverable_chunks",
+            Kind::Boolean,
+            "off",
+            "deletes damaged chunks",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.trim_files",
+            Kind::Boolean,
+            "off",
+            "shortens stored chunks",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted("storage.type", Kind::Text, "", "where inputs keep chunks", FILES_ARE_THE_BUFFER),
+        noted(
+            "storage.inherit",
+            Kind::Boolean,
+            "off",
+            "makes it hold for all inputs",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.keep.rejected",
+            Kind::Boolean,
+            "off",
+            "keeps given-up chunks",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.rejected.path",
+            Kind::Text,
+            "rejected",
+            "where they are kept",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.rejected.limit",
+            Kind::Text,
+            "",
+            "how many bytes of them",
+            FILES_ARE_THE_BUFFER,
+        ),
+    ],
+};
+
+/// `[PARSER]`.
+pub const PARSER: Group = Group {
+    title: "[PARSER]",
+    scope: Scope::Section,
+    keys: &[
+        obeyed("Name", Kind::Text, "", "what inputs call it; case matters"),
+        obeyed("Format", Kind::Text, "", "json, regex, logfmt or ltsv"),
+        obeyed("Regex", Kind::Text, "", "the pattern of format regex, with named groups"),
+        obeyed("Time_Key", Kind::Text, "time", "the key that holds the time"),
+        obeyed(
+            "Time_Format",
+            Kind::Text,
+            "",
+            "how the time is written; without it the key is only a key",
+        ),
+        obeyed("Time_Keep", Kind::Boolean, "off", "keeps the time key in the record"),
+        obeyed(
+            "Time_Offset",
+            Kind::Text,
+            "",
+            "the zone of times without one: +HHMM, -HHMM, +HH:MM or Z",
+        ),
+        unsupported(
+            "Time_System_Timezone",
+            Kind::Boolean,
+            OFF,
+            "reads times without a zone in the system's",
+            "write Time_Offset",
+        ),
+        unsupported(
+            "Time_Zone",
+            Kind::Text,
+            &["UTC", "Etc/UTC"],
+            "the named zone of times without one",
+            "write Time_Offset",
+        ),
+        obeyed(
+            "Time_Strict",
+            Kind::Boolean,
+            "on",
+            "off takes the time key out even if it cannot be read",
+        ),
+        obeyed("Types", Kind::Words, "", "key:type pairs; integer, float, bool, hex or string"),
+        obeyed(
+            "Skip_Empty_Values",
+            Kind::Boolean,
+            "on",
+            "groups that captured nothing make no key",
+        ),
+        obeyed(
+            "Logfmt_No_Bare_Keys",
+            Kind::Boolean,
+            "off",
+            "a key without '=' makes the line unparsed",
+        ),
+        unsupported(
+            "Decode_Field",
+            Kind::Text,
+            &[],
+            "decodes a value and adds what it holds",
+            NO_DECODERS,
+        )
+        .repeatable(),
+        unsupported("Decode_Field_As", Kind::Text, &[], "decodes a value in place", NO_DECODERS)
+            .repeatable(),
+    ],
+};
+
+/// What every `[INPUT]` has.
+pub const INPUT: Group = Group {
+    title: "every [INPUT]",
+    scope: Scope::Core,
+    keys: &[
+        obeyed("Name", Kind::Text, "", "the plugin"),
+        obeyed("Alias", Kind::Text, "<plugin>.<n>", "what logs and metrics call it"),
+        noted("Log_Level", LOG_LEVELS, "", "a log level of its own", ONE_LEVEL),
+        noted(
+            "Log_Suppress_Interval",
+            Kind::Time,
+            "",
+            "logs repeated messages once",
+            "repeated messages are counted once a minute",
+        ),
+        obeyed(
+            "Tag",
+            Kind::Text,
+            "<plugin>.<n>",
+            "what routes its events; '*' is the path of the file",
+        ),
+        unsupported(
+            "Routable",
+            Kind::Boolean,
+            ON,
+            "off throws everything away after the filters",
+            "take it out",
+        ),
+        obeyed("Mem_Buf_Limit", Kind::Size, "16MB", "what its chunks may take until acknowledged"),
+        noted(
+            "storage.type",
+            Kind::Choice(&["memory", "filesystem", "memrb"]),
+            "memory",
+            "where chunks are kept",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted(
+            "storage.pause_on_chunks_overlimit",
+            Kind::Boolean,
+            "off",
+            "pauses when too many chunks wait",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted("Threaded", Kind::Boolean, "off", "a thread of its own", ONE_THREAD),
+        noted(
+            "thread.ring_buffer.capacity",
+            Kind::Integer,
+            "1024",
+            "the queue of that thread",
+            ONE_THREAD,
+        ),
+        noted(
+            "thread.ring_buffer.window",
+            Kind::Integer,
+            "5",
+            "the queue of that thread",
+            ONE_THREAD,
+        ),
+        noted("rate_window", Kind::Text, "", "limits the rate", MEMORY_PACES),
+        noted("rate_gate", Kind::Boolean, "off", "limits the rate", MEMORY_PACES),
+        noted("rate_gate.max_bytes", Kind::Text, "0", "limits the rate", MEMORY_PACES),
+        noted("rate_gate.max_records", Kind::Text, "0", "limits the rate", MEMORY_PACES),
+        noted("rate_gate.backpressure", Kind::Boolean, "on", "limits the rate", MEMORY_PACES),
+        noted("rate_gate.resume_ratio", Kind::Number, "0.80", "limits the rate", MEMORY_PACES),
+    ],
+};
+
+/// What every `[FILTER]` has.
+pub const FILTER: Group = Group {
+    title: "every [FILTER]",
+    scope: Scope::Core,
+    keys: &[
+        obeyed("Name", Kind::Text, "", "the plugin"),
+        obeyed("Alias", Kind::Text, "<plugin>.<n>", "what logs and metrics call it"),
+        noted("Log_Level", LOG_LEVELS, "", "a log level of its own", ONE_LEVEL),
+        noted(
+            "Log_Suppress_Interval",
+            Kind::Time,
+            "",
+            "logs repeated messages once",
+            "repeated messages are counted once a minute",
+        ),
+        obeyed("Match", Kind::Text, "", "the tags it takes; '*' is any run of characters"),
+        obeyed("Match_Regex", Kind::Regex, "", "tags that begin with a match are taken as well"),
+        obeyed("Active", Kind::Text, "true", "false or 0 leaves the filter out"),
+    ],
+};
+
+/// What every `[OUTPUT]` has.
+pub const OUTPUT: Group = Group {
+    title: "every [OUTPUT]",
+    scope: Scope::Core,
+    keys: &[
+        obeyed("Name", Kind::Text, "", "the plugin"),
+        obeyed("Alias", Kind::Text, "<plugin>.<n>", "what logs and metrics call it"),
+        noted("Log_Level", LOG_LEVELS, "", "a log level of its own", ONE_LEVEL),
+        noted(
+            "Log_Suppress_Interval",
+            Kind::Time,
+            "",
+            "logs repeated messages once",
+            "repeated messages are counted once a minute",
+        ),
+        obeyed("Match", Kind::Text, "", "the tags it takes; '*' is any run of characters"),
+        obeyed("Match_Regex", Kind::Regex, "", "tags that begin with a match are taken as well"),
+        noted(
+            "Active",
+            Kind::Text,
+            "true",
+            "accepted for outputs, and without effect",
+            "it has no effect there either",
+        ),
+        obeyed(
+            "Retry_Limit",
+            Kind::Retries,
+            "no_limits",
+            "how often a chunk is sent again; no_limits, no_retries or a count",
+        ),
+        noted(
+            "storage.total_limit_size",
+            Kind::Size,
+            "",
+            "bytes of chunks on disk",
+            FILES_ARE_THE_BUFFER,
+        ),
+        noted("Workers", Kind::Integer, "", "threads that send", ONE_THREAD),
+        obeyed(
+            "Host",
+            Kind::Text,
+            "127.0.0.1",
+            "a name or an address; all addresses of a name are tried",
+        ),
+        obeyed("Port", Kind::Integer, "24224", "the port there"),
+        noted(
+            "IPv6",
+            Kind::Boolean,
+            "off",
+            "connects over IPv6",
+            "all addresses of a name are tried",
+        ),
+    ],
+};
+
+/// `tls` and `tls.*` of outputs.
+pub const TLS: Group = Group {
+    title: "TLS of an [OUTPUT]",
+    scope: Scope::Core,
+    keys: &[
+        unsupported("tls", Kind::Boolean, OFF, "encrypts the connection", NO_TLS),
+        noted("tls.verify", Kind::Boolean, "on", "checks the certificate", TLS_ONLY),
+        noted("tls.verify_hostname", Kind::Boolean, "off", "checks the name in it", TLS_ONLY),
+        noted("tls.vhost", Kind::Text, "", "the name to ask for and to expect", TLS_ONLY),
+        noted("tls.ca_file", Kind::Text, "", "whom to trust", TLS_ONLY),
+        noted("tls.ca_path", Kind::Text, "", "whom to trust", TLS_ONLY),
+        noted("tls.crt_file", Kind::Text, "", "our certificate", TLS_ONLY),
+        noted("tls.key_file", Kind::Text, "", "our key", TLS_ONLY),
+        noted("tls.key_passwd", Kind::Text, "", "the key's password", TLS_ONLY),
+        noted("tls.debug", Kind::Integer, "1", "how much to log", TLS_ONLY),
+        noted("tls.min_version", Kind::Text, "", "the oldest version", TLS_ONLY),
+        noted("tls.max_version", Kind::Text, "", "the newest version", TLS_ONLY),
+        noted("tls.ciphers", Kind::Text, "", "the ciphers", TLS_ONLY),
+    ],
+};
+
+/// `net.*` of outputs.
+pub const NETWORK: Group = Group {
+    title: "network of an [OUTPUT]",
+    scope: Scope::Plugin,
+    keys: &[
+        obeyed("net.connect_timeout", Kind::Time, "5s", "how long a connection may take"),
+        noted(
+            "net.connect_timeout_log_error",
+            Kind::Boolean,
+            "on",
+            "logs that as an error",
+            "it is always logged",
+        ),
+        obeyed(
+            "net.io_timeout",
+            Kind::Time,
+            "",
+            "how long a write may stand still and an acknowledgement may take; unwritten: 10s and 60s",
+        ),
+        noted("net.keepalive", Kind::Boolean, "on", "uses a connection again", ONE_CONNECTION),
+        noted(
+            "net.keepalive_idle_timeout",
+            Kind::Time,
+            "30s",
+            "closes an idle connection",
+            ONE_CONNECTION,
+        ),
+        noted(
+            "net.keepalive_max_recycle",
+            Kind::Integer,
+            "2000",
+            "closes a used connection",
+            ONE_CONNECTION,
+        ),
+        noted(
+            "net.max_worker_connections",
+            Kind::Integer,
+            "0",
+            "connections of a thread",
+            ONE_CONNECTION,
+        ),
+        noted(
+            "net.tcp_keepalive",
+            Kind::Boolean,
+            "off",
+            "probes an idle connection",
+            "it is always probed",
+        ),
+        noted(
+            "net.tcp_keepalive_time",
+            Kind::Integer,
+            "-1",
+            "when the probes begin",
+            "it is always probed",
+        ),
+        noted(
+            "net.tcp_keepalive_interval",
+            Kind::Integer,
+            "-1",
+            "how often they are sent",
+            "it is always probed",
+        ),
+        noted(
+            "net.tcp_keepalive_probes",
+            Kind::Integer,
+            "-1",
+            "how many may be lost",
+            "it is always probed",
+        ),
+        obeyed("net.source_address", Kind::Text, "", "the local address to connect from"),
+        noted("net.dns.mode", Kind::Text, "", "UDP or TCP", SYSTEM_RESOLVER),
+        noted("net.dns.resolver", Kind::Text, "", "LEGACY or ASYNC", SYSTEM_RESOLVER),
+        noted(
+            "net.dns.prefer_ipv4",
+            Kind::Boolean,
+            "off",
+            "order of addresses",
+            "all addresses of a name are tried",
+        ),
+        noted(
+            "net.dns.prefer_ipv6",
+            Kind::Boolean,
+            "off",
+            "order of addresses",
+            "all addresses of a name are tried",
+        ),
+        noted(
+            "net.proxy_env_ignore",
+            Kind::Boolean,
+            "off",
+            "ignores HTTP_PROXY",
+            "no proxy is ever used",
+        ),
+    ],
+};
+
+/// `[INPUT]` with `Name tail`.
+pub const TAIL: Group = Group {
+    title: "[INPUT] tail",
+    scope: Scope::Plugin,
+    keys: &[
+        obeyed("Path", Kind::List, "", "the files to follow, as globs"),
+        obeyed(
+            "Exclude_Path",
+            Kind::List,
+            "",
+            "globs of whole paths to leave out; '*' matches '/' too",
+        ),
+        unsupported(
+            "Tag_Regex",
+            Kind::Regex,
+            &[],
+            "takes parts of the tag from the path",
+            "write the tag, with '*' for the path",
+        ),
+        obeyed("Key", Kind::Text, "log", "the record key of a line that goes out as text"),
+        obeyed("Parser", Kind::Text, "", "the parser of its lines"),
+        obeyed("Read_from_Head", Kind::Boolean, "on", "sends what files hold at the start"),
+        noted(
+            "Read_newly_discovered_files_from_head",
+            Kind::Boolean,
+            "on",
+            "reads files found later from their start",
+            "files found later are always read from their start",
+        ),
+        obeyed(
+            "Refresh_Interval",
+            Kind::SecondsAndNanos,
+            "60",
+            "how often directories are listed although no notice came",
+        ),
+        noted(
+            "Watcher_Interval",
+            Kind::Time,
+            "2s",
+            "how often symlinks are looked at",
+            "Progress_Check_Interval says it",
+        ),
+        obeyed(
+            "Progress_Check_Interval",
+            Kind::Time,
+            "2s",
+            "how often files without notices are looked at",
+        ),
+        obeyed("Progress_Check_Interval_nsec", Kind::Integer, "0", "nanoseconds to add to that"),
+        obeyed(
+            "Rotate_Wait",
+            Kind::Time,
+            "5",
+            "how long a file that was moved away or deleted is kept open after its last byte",
+        ),
+        obeyed(
+            "Inotify_Watcher",
+            Kind::Boolean,
+            "on",
+            "off looks at every file instead of waiting for notices",
+        ),
+        obeyed(
+            "Buffer_Chunk_Size",
+            Kind::Size,
+            "32768",
+            "compared with Buffer_Max_Size and otherwise not needed",
+        ),
+        obeyed(
+            "Buffer_Max_Size",
+            Kind::Size,
+            "",
+            "two bytes more than the longest line that is taken whole; unwritten: 1 MiB",
+        ),
+        obeyed("Skip_Long_Lines", Kind::Boolean, "off", "leaves longer lines out"),
+        obeyed(
+            "Truncate_Long_Lines",
+            Kind::Boolean,
+            "off",
+            "cuts longer lines; wins over Skip_Long_Lines, and is what we do when neither is on",
+        ),
+        obeyed(
+            "Skip_Empty_Lines",
+            Kind::Boolean,
+            "off",
+            "leaves out lines that are empty or only a carriage return",
+        ),
+        noted(
+            "Static_Batch_Size",
+            Kind::Size,
+            "50M",
+            "bytes of a round",
+            "files take turns in small slices",
+        ),
+        noted(
+            "Event_Batch_Size",
+            Kind::Size,
+            "50M",
+            "bytes of a round",
+            "files take turns in small slices",
+        ),
+        obeyed(
+            "Ignore_Older",
+            Kind::Time,
+            "0",
+            "does not begin with files that were not written to for longer",
+        ),
+        noted(
+            "Ignore_Active_Older_Files",
+            Kind::Boolean,
+            "off",
+            "stops following quiet files",
+            "quiet files cost nothing",
+        ),
+        obeyed("Path_Key", Kind::Text, "", "the record key for the path of the file"),
+        obeyed("Offset_Key", Kind::Text, "", "the record key for the offset of the line"),
+        obeyed("DB", Kind::Text, "", "where positions are kept"),
+        noted("DB.Sync", Kind::Text, "normal", "how SQLite writes", POSITIONS_ARE_SAFE),
+        noted(
+            "DB.Locking",
+            Kind::Boolean,
+            "off",
+            "keeps others out of the database",
+            POSITIONS_ARE_SAFE,
+        ),
+        noted(
+            "DB.Journal_Mode",
+            Kind::Choice(&["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "WAL", "OFF"]),
+            "WAL",
+            "how SQLite writes",
+            POSITIONS_ARE_SAFE,
+        ),
+        noted(
+            "DB.Compare_Filename",
+            Kind::Boolean,
+            "off",
+            "compares names too",
+            "files are known by inode and content",
+        ),
+        obeyed(
+            "Exit_On_Eof",
+            Kind::Boolean,
+            "off",
+            "ends once every file found at the start was sent",
+        ),
+        noted(
+            "File_Cache_Advise",
+            Kind::Boolean,
+            "on",
+            "empties the page cache",
+            "the application may want its pages",
+        ),
+        unsupported("Multiline", Kind::Boolean, OFF, "joins lines, the old way", NO_MULTILINE),
+        noted(
+            "Multiline_Flush",
+            Kind::Time,
+            "4",
+            "joins lines, the old way",
+            "only 'Multiline on' would read it",
+        ),
+        unsupported("multiline.parser", Kind::List, &[], "joins lines", NO_MULTILINE).repeatable(),
+        noted(
+            "Parser_*",
+            Kind::Text,
+            "",
+            "joins lines, the old way",
+            "only 'Multiline on' would read it",
+        ),
+        unsupported(
+            "Docker_Mode",
+            Kind::Boolean,
+            OFF,
+            "joins the parts of Docker's long lines",
+            NO_MULTILINE,
+        ),
+        noted(
+            "Docker_Mode_Flush",
+            Kind::Integer,
+            "4",
+            "joins lines of Docker",
+            "only 'Docker_Mode on' would read it",
+        ),
+        noted(
+            "Docker_Mode_Parser",
+            Kind::Text,
+            "",
+            "joins lines of Docker",
+            "only 'Docker_Mode on' would read it",
+        ),
+        unsupported("Unicode.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),
+        unsupported("Generic.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),
+        noted(
+            "Windows.Path_Encoding",
+            Kind::Text,
+            "ansi",
+            "the encoding of paths",
+            "it means something on Windows only",
+        ),
+    ],
+};
+
+/// `[FILTER]` with `Name record_modifier`.
+pub const RECORD_MODIFIER: Group = Group {
+    title: "[FILTER] record_modifier",
+    scope: Scope::Plugin,
+    keys: &[
+        obeyed("Record", Kind::Words, "", "KEY VALUE: appended to every record").repeatable(),
+        obeyed("Remove_key", Kind::Text, "", "a key to leave out; a '*' at the end makes a prefix")
+            .repeatable(),
+        obeyed("Allowlist_key", Kind::Text, "", "a key to keep; all others go").repeatable(),
+        obeyed("Whitelist_key", Kind::Text, "", "the same as Allowlist_key").repeatable(),
+        obeyed("Uuid_key", Kind::Text, "", "the key under which every record gets a random UUID"),
+    ],
+};
+
+/// `[OUTPUT]` with `Name forward`.
+pub const FORWARD: Group = Group {
+    title: "[OUTPUT] forward",
+    scope: Scope::Plugin,
+    keys: &[
+        unsupported(
+            "Time_as_Integer",
+            Kind::Boolean,
+            OFF,
+            "sends whole seconds only",
+            "set it to off: Fluentd has read nanoseconds since 0.14",
+        ),
+        noted(
+            "Retain_Metadata_In_Forward_Mode",
+            Kind::Boolean,
+            "off",
+            "adds metadata to every event",
+            "plain [time, record] events are sent, as Fluentd up to 1.19.3 throws others away",
+        ),
+        noted(
+            "Send_options",
+            Kind::Boolean,
+            "off",
+            "sends the option map",
+            "it is sent whenever it says something",
+        ),
+        obeyed(
+            "Require_ack_response",
+            Kind::Boolean,
+            "on",
+            "off counts a chunk as delivered once the kernel has its bytes",
+        ),
+        unsupported(
+            "Tag",
+            Kind::Text,
+            &[],
+            "replaces the tag",
+            "set the Tag of the input, or rewrite it in Fluentd",
+        ),
+        unsupported(
+            "Compress",
+            Kind::Text,
+            &["text"],
+            "compresses chunks",
+            "take it out: chunks go as they are",
+        ),
+        unsupported("Shared_Key", Kind::Text, &[], "proves who we are", NO_HANDSHAKE),
+        unsupported("Empty_Shared_Key", Kind::Boolean, OFF, "proves who we are", NO_HANDSHAKE),
+        unsupported("Username", Kind::Text, &[], "proves who we are", NO_HANDSHAKE),
+        unsupported("Password", Kind::Text, &[], "proves who we are", NO_HANDSHAKE),
+        noted(
+            "Self_Hostname",
+            Kind::Text,
+            "localhost",
+            "our name in the handshake",
+            "only a shared key would send it",
+        ),
+        unsupported(
+            "Unix_Path",
+            Kind::Text,
+            &[],
+            "connects to a Unix socket",
+            "write Host and Port",
+        ),
+        unsupported(
+            "Upstream",
+            Kind::Text,
+            &[],
+            "several nodes in a file of their own",
+            "write Host and Port of one node, or of a Service in front of them",
+        ),
+        unsupported("Add_Option", Kind::Words, &[], "adds an option to every frame", "take it out")
+            .repeatable(),
+        noted(
+            "Fluentd_compat",
+            Kind::Boolean,
+            "off",
+            "how metrics and traces are sent",
+            "only logs are sent",
+        ),
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_declared_twice_in_what_one_plugin_may_say() {
+        let plugins: [&[&Group]; 5] = [
+            &[&SERVICE],
+            &[&PARSER],
+            &[&INPUT, &TAIL],
+            &[&FILTER, &RECORD_MODIFIER],
+            &[&OUTPUT, &NETWORK, &TLS, &FORWARD],
+        ];
+        for groups in plugins {
+            let mut names: Vec<_> = groups
+                .iter()
+                .flat_map(|group| group.keys)
+                .map(|key| key.name.to_ascii_lowercase())
+                .collect();
+            let declared = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), declared, "{}", groups[groups.len() - 1].title);
+        }
+    }
+
+    #[test]
+    fn a_key_with_a_star_is_called_by_any_name_that_begins_like_it() {
+        for (name, expected) in [
+            ("parser_firstline", Some("Parser_*")),
+            ("PARSER_1", Some("Parser_*")),
+            ("parser", Some("Parser")),
+            ("pars", None),
+            ("é", None),
+        ] {
+            assert_eq!(TAIL.find(name).map(|key| key.name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_key_says_what_it_does_and_why_we_do_not() {
+        for key in Group::ALL.iter().flat_map(|group| group.keys) {
+            assert!(!key.doc.is_empty(), "{}", key.name);
+            match key.standing {
+                Standing::Obeyed => {}
+                Standing::Note(why) => assert!(!why.is_empty(), "{}", key.name),
+                Standing::Unsupported { instead, .. } => {
+                    assert!(!instead.is_empty(), "{}", key.name)
+                }
+            }
+        }
+    }
+}
