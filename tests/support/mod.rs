@@ -14,7 +14,9 @@ pub mod logs;
 pub mod peers;
 pub mod ports;
 pub mod receiver;
+pub mod tools;
 pub mod vectors;
+pub mod yaml;
 
 pub use agent::{SOON, TestAgent, Told, wait_until};
 pub use fake_fluentd::{Event, FakeFluentd};
