@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::panic;
-use std::path::Path;
 use std::process::{self, ExitCode};
 
 use log_ambassador::cli::arguments::{Arguments, Check, Command, Run};
@@ -73,12 +72,19 @@ fn receive(receive: Receive) -> Exit {
 
 fn replay(replay: Replay) -> Exit {
     log_to_stderr(LogLevel::Warn);
-    let environment = Environment::of_process().for_replay();
-    environment.assumed().for_each(|(name, value)| eprintln!("{name} is not set: using '{value}'"));
+    let environment = Environment::of_process().with_namespace("default", "replay");
+    for name in ["POD_NAME", "POD_NAMESPACE"] {
+        if let Some((value, Some(source))) = environment.known(name) {
+            eprintln!("{name} is not set: using '{value}', from {source}");
+        }
+    }
     let config = match &replay.config {
         None => cli::replay::reference(&environment),
-        Some(path) => match load_for_replay(path, &environment) {
-            Ok(config) => config,
+        Some(path) => match config::load(path, &[], &environment) {
+            Ok(loaded) => {
+                loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+                loaded.config
+            }
             Err(problems) => return refuse_all(&problems),
         },
     };
@@ -86,12 +92,6 @@ fn replay(replay: Replay) -> Exit {
         let mut signals = Signals::listen().map_err(|error| error.to_string())?;
         replay.run(config, signals.stop()).await.map_err(|error| error.to_string())
     })
-}
-
-fn load_for_replay(path: &Path, environment: &Environment) -> Result<config::Config, Problems> {
-    let loaded = config::load(path, &[], environment)?;
-    loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    Ok(loaded.config)
 }
 
 fn log_to_stderr(level: LogLevel) {

@@ -269,7 +269,7 @@ fn a_tag_with_a_star_becomes_the_path_of_the_file() {
     logs.append_sequence("b.log", 1..2);
     let agent = Told::to_follow(&logs, &fluentd).input("Tag app.*").start();
     let events = fluentd.wait_for_records(2, SOON);
-    let dotted = logs.path().display().to_string().replace('/', ".");
+    let dotted = logs.path().display().to_string().replace('/', ".").replace("..", ".");
     let mut tags: Vec<_> = events.into_iter().map(|event| event.tag).collect();
     tags.sort();
     assert_eq!(tags, [format!("app{dotted}.a.log"), format!("app{dotted}.b.log")]);

@@ -6,6 +6,7 @@
 //! Nothing is believed by name or inode alone: a position counts only where the file still holds
 //! the bytes before it.
 
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
@@ -34,7 +35,7 @@ pub struct Position {
 }
 
 /// A file that does not bear a followed name, but holds lines of one that does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Missed {
     /// The path it was followed by, or would have been.
     pub path: PathBuf,
@@ -48,6 +49,8 @@ pub struct Remembered {
     positions: Vec<(Position, Claim)>,
     saved: Option<SystemTime>,
 }
+
+type Age = (SystemTime, bool, Reverse<PathBuf>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
@@ -65,8 +68,8 @@ impl Remembered {
         Self { positions: positions.into_iter().map(|p| (p, Claim::Open)).collect(), saved }
     }
 
-    /// Where to go on reading `file`, found as `path`. `None`: from its start.
-    pub fn of(&mut self, file: &File, path: &Path) -> io::Result<Option<Position>> {
+    /// Where to go on reading `file`, which lies at `place`. `None`: from its start.
+    pub fn of(&mut self, file: &File, place: &Path) -> io::Result<Option<Position>> {
         if self.positions.is_empty() {
             return Ok(None);
         }
@@ -81,16 +84,16 @@ impl Remembered {
             }
             *claim = Claim::Refuted;
         }
-        self.of_copy(file, path)
+        self.of_copy(file, place)
     }
 
     /// A file we do not know that holds a known marker at its offset is a copy made before a
     /// truncation (logrotate's `copytruncate`). Only a name that continues the original's counts,
     /// and only when the original itself holds something else by now: many files can begin alike.
-    fn of_copy(&mut self, file: &File, path: &Path) -> io::Result<Option<Position>> {
+    fn of_copy(&mut self, file: &File, place: &Path) -> io::Result<Option<Position>> {
         for index in 0..self.positions.len() {
             let (position, claim) = &self.positions[index];
-            let is_named_after = path != position.path && continues_name(path, &position.path);
+            let is_named_after = continues_name(place, &position.path);
             if *claim == Claim::Taken || !is_named_after || position.mark.offset == 0 {
                 continue;
             }
@@ -110,7 +113,7 @@ impl Remembered {
             self.positions.iter().filter_map(|(position, _)| position.path.parent()).collect();
         directories.sort_unstable();
         directories.dedup();
-        let mut missed: Vec<(SystemTime, Missed)> = Vec::new();
+        let mut missed = Vec::new();
         for directory in directories {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 if !is_matched(&entry.path()) {
@@ -118,11 +121,13 @@ impl Remembered {
                 }
             }
         }
-        missed.sort_by_key(|(modified, _)| *modified);
+        missed.sort();
         missed.into_iter().map(|(_, missed)| missed).collect()
     }
 
-    fn missed_at(&self, entry: &fs::DirEntry) -> Option<(SystemTime, Missed)> {
+    /// With what to sort it by: the time of its last change, and, because files of one instant are
+    /// usual, known ones first and then the higher number first (`app.log.2` before `app.log.1`).
+    fn missed_at(&self, entry: &fs::DirEntry) -> Option<(Age, Missed)> {
         let place = entry.path();
         let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
         let modified = metadata.modified().ok()?;
@@ -131,9 +136,10 @@ impl Remembered {
             continues_name(&place, &position.path) && self.saved.is_none_or(|t| modified > t)
         };
         let mut positions = self.positions.iter().map(|(position, _)| position);
-        let position =
-            positions.clone().find(is_known).or_else(|| positions.find(is_named_after))?;
-        Some((modified, Missed { path: position.path.clone(), place }))
+        let known = positions.clone().find(is_known);
+        let position = known.or_else(|| positions.find(is_named_after))?;
+        let age = (modified, known.is_none(), Reverse(place.clone()));
+        Some((age, Missed { path: position.path.clone(), place }))
     }
 
     /// Positions that no file has claimed.
@@ -261,8 +267,7 @@ mod tests {
         logs.write("app.log", "three\n");
         logs.write("unrelated", "x\n");
         let missed = remembered(&position).missed(|path| path == logs.path("app.log"));
-        let mut places: Vec<_> = missed.into_iter().map(|missed| missed.place).collect();
-        places.sort();
-        assert_eq!(places, [logs.path("app.log.1"), logs.path("app.log.2")]);
+        let places: Vec<_> = missed.into_iter().map(|missed| missed.place).collect();
+        assert_eq!(places, [logs.path("app.log.2"), logs.path("app.log.1")], "oldest first");
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::exit::Exit;
 use super::receive::{ReceiveError, receive};
 use crate::agent::{self, AgentError, Options, Outcome};
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::forward;
 use crate::listen::Server;
 use crate::model::Counters;
@@ -259,7 +259,8 @@ async fn show_progress(counters: &Counters, size: u64) -> std::convert::Infallib
 }
 
 /// The reference configuration: what a replay uses when no other is named.
-pub fn reference(hostname: &str, namespace: &str) -> Config {
+pub fn reference(environment: &Environment) -> Config {
+    let known = |name| environment.known(name).map_or("", |(value, _)| value);
     let mut parser = crate::parse::Definition::new("json", crate::parse::Format::Json);
     parser.time_key = Some("timestamp".to_owned());
     parser.time_format = Some("%Y-%m-%dT%H:%M:%S.%L".to_owned());
@@ -269,7 +270,7 @@ pub fn reference(hostname: &str, namespace: &str) -> Config {
     input.refresh_interval = Duration::from_secs(5);
     input.mem_buf_limit = 5_000_000;
     input.long_lines = tail::LongLines::Skip;
-    let added = [("hostname", hostname), ("namespace", namespace)];
+    let added = [("hostname", known("HOSTNAME")), ("namespace", known("POD_NAMESPACE"))];
     let modifier = crate::filter::record_modifier::Settings {
         records: added.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
         ..Default::default()
@@ -289,5 +290,43 @@ pub fn reference(hostname: &str, namespace: &str) -> Config {
             "fluentd-aggregator.logging.svc.cluster.local",
             24224,
         )],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn the_reference_configuration_is_the_file_of_that_name() {
+        let environment = Environment::of([("HOSTNAME", "pod-1"), ("POD_NAMESPACE", "shop")]);
+        let loaded = config::load(Path::new("config/fluent-bit.conf"), &[], &environment).unwrap();
+        assert_eq!(reference(&environment), loaded.config);
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn a_target_is_a_host_and_a_port() {
+        for (text, expected) in [
+            ("127.0.0.1:24224", Some(("127.0.0.1", 24224))),
+            ("fluentd.logging:5", Some(("fluentd.logging", 5))),
+            ("[::1]:24224", Some(("::1", 24224))),
+            ("fluentd", None),
+            (":24224", None),
+            ("fluentd:70000", None),
+        ] {
+            let expected = expected.map(|(host, port)| Target { host: host.to_owned(), port });
+            assert_eq!(text.parse::<Target>().ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_number_of_lines_a_second() {
+        for (text, expected) in
+            [("1000", Some(1000)), ("1000/s", Some(1000)), ("0", None), ("fast", None), ("5/m", None)]
+        {
+            assert_eq!(lines_a_second(text).ok(), expected, "{text}");
+        }
     }
 }

@@ -89,6 +89,15 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// A variable, or what stands in for it and who says so.
+    pub fn known(&self, name: &str) -> Option<(&str, Option<&'static str>)> {
+        let fallback = || {
+            let fallback = self.fallbacks.get(name)?;
+            Some((fallback.value.as_str(), Some(fallback.source)))
+        };
+        self.get(name).map(|value| (value, None)).or_else(fallback)
+    }
+
     pub(super) fn parser_folders(&self) -> &[PathBuf] {
         &self.parser_folders
     }

@@ -234,3 +234,75 @@ impl Outgoing {
         Ok(self.written == total)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::buffer::{Budget, Delivery, Home, OpenChunk};
+    use crate::model::{FileId, SpanId, Tag};
+
+    /// A chunk of one event of `size` bytes.
+    fn pending(size: usize) -> Pending {
+        let memory = Budget::new(usize::MAX, Arc::new(|| ())).try_reserve(size);
+        let mut open = OpenChunk::new(
+            Vec::with_capacity(size),
+            memory.expect("nothing else is taken"),
+            std::time::Instant::now(),
+        );
+        open.bytes_mut().resize(size, 0xc0);
+        open.add(FileId(1), SpanId { generation: 0, number: 0 }, 1);
+        let chunk = open.seal([7; 16], Tag::new("a"), size);
+        let home = Home::new(Box::new(|| ()));
+        Pending::new(Delivery::of(chunk, 1, &home).remove(0))
+    }
+
+    /// Runs one connection to a receiver that accepts and then does nothing.
+    async fn run_against_silence(settings: &Settings, chunks: Vec<Pending>) -> Ended {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (silent, _) = listener.accept().await.unwrap();
+        let mut waiting = VecDeque::from(chunks);
+        let ended = Connection::new(stream, settings).run(&mut waiting, &Inlet::default()).await;
+        drop(silent);
+        assert!(waiting.is_empty() || !ended.unconfirmed.is_empty());
+        ended
+    }
+
+    fn settings() -> Settings {
+        Settings::new("forward.0", "127.0.0.1", 1)
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_takes_no_byte_is_left_after_the_io_timeout() {
+        let io_timeout = Duration::from_millis(100);
+        let settings = Settings { io_timeout, ..settings() };
+        let chunks = vec![pending(30_000_000)];
+        let ended = run_against_silence(&settings, chunks).await;
+        assert!(matches!(ended.failure, Failure::Stalled { .. }), "{}", ended.failure);
+        assert_eq!(ended.confirmed, 0);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_never_acknowledges_is_left_after_the_ack_timeout() {
+        let ack_timeout = Duration::from_millis(100);
+        let settings = Settings { ack_timeout, ..settings() };
+        let ended = run_against_silence(&settings, vec![pending(10), pending(20)]).await;
+        assert!(matches!(ended.failure, Failure::NoAck { .. }), "{}", ended.failure);
+        assert_eq!(ended.unconfirmed.len(), 2);
+        let sizes: Vec<_> = ended.unconfirmed.iter().map(|p| p.chunk().entries.len()).collect();
+        assert_eq!(sizes, [10, 20], "in the same order");
+    }
+
+    #[tokio::test]
+    async fn no_more_than_the_window_is_on_the_wire() {
+        let ack_timeout = Duration::from_millis(100);
+        let settings = Settings { ack_timeout, ..settings() };
+        let chunks = (0..50).map(|_| pending(100_000)).collect();
+        let ended = run_against_silence(&settings, chunks).await;
+        assert!(ended.unconfirmed.len() <= WINDOW / 100_000, "{}", ended.unconfirmed.len());
+    }
+}

@@ -24,7 +24,8 @@ pub struct Upstream {
     /// Gives numbers in `0.0..1.0`.
     dice: Box<dyn FnMut() -> f64 + Send>,
     waiting: VecDeque<Pending>,
-    mentions: Mentions<String>,
+    /// By what went wrong, and whether a chunk was in the way of it.
+    mentions: Mentions<(String, bool)>,
     /// Failures since a chunk was last confirmed.
     tries: u32,
     said_broken: bool,
@@ -106,7 +107,8 @@ impl Upstream {
         let wait = self.settings.backoff.wait(self.tries, (self.dice)());
         self.tries = self.tries.saturating_add(1);
         let name = &self.settings.name;
-        if let Some(times) = self.mentions.due(failure.to_string(), Instant::now()) {
+        let thing = (failure.to_string(), !self.waiting.is_empty());
+        if let Some(times) = self.mentions.due(thing, Instant::now()) {
             self.said_broken = true;
             let waiting = self.waiting.len();
             let first = self.waiting.front().map(|pending| pending.id.to_string());

@@ -416,7 +416,7 @@ impl Tail {
         let id = FileId(self.next_id);
         self.next_id += 1;
         let tag = discover::tag_of(&self.settings.tag, path, &self.working_directory);
-        let remembered = self.remembered.of(&file, path)?;
+        let remembered = self.remembered.of(&file, place)?;
         let mut followed = FollowedFile::new(id, path.to_owned(), tag, file, now)?;
         followed.place = Some(place.to_owned());
         followed.is_unwatched = place.is_symlink();
