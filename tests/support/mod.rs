@@ -12,6 +12,7 @@ pub mod expected;
 pub mod fake_fluentd;
 pub mod logs;
 pub mod peers;
+pub mod podman;
 pub mod ports;
 pub mod receiver;
 pub mod tools;
