@@ -12,7 +12,7 @@ ARG TARGET=
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target,id=log-ambassador-target-$TARGETPLATFORM \
+    --mount=type=cache,target=/src/target,sharing=locked \
     TARGET="$TARGET" scripts/build-static /image
 
 FROM scratch
