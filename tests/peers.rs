@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Receiver, peers};
+use support::{FakeFluentd, LogDir, Receiver, Told, npm_fluent_server, peers};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -46,4 +46,24 @@ fn the_python_logger_is_understood_with_whole_and_with_exact_times() {
         });
         assert_eq!(*event, expected);
     }
+}
+
+#[test]
+fn the_npm_server_gets_the_same_records_from_the_agent() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    let server = npm_fluent_server();
+    for number in 0..2000 {
+        logs.append(
+            "app.log",
+            format!(
+                "{{\"timestamp\":\"2026-01-02T03:04:05.{number:06}\",\"n\":{number},\
+                 \"text\":\"naïve 😀 \\n\",\"nested\":{{\"list\":[1,2.5,null,true]}}}}\n"
+            ),
+        );
+    }
+    let to_fake = Told::to_follow(&logs, &fluentd).start();
+    let expected = fluentd.wait_for_records(2000, SOON);
+    let to_npm = Told::to_follow(&logs, &fluentd).port(server.port()).start();
+    assert_eq!(server.wait_for_records(2000, SOON), expected);
+    assert_eq!((to_fake.stop(), to_npm.stop()), (0, 0));
 }

@@ -55,6 +55,8 @@ pub enum Command {
     Replay(Replay),
     /// Read a configuration and say everything that is wrong or ignored in it
     Check(Check),
+    /// Print every key there is, with its default and how we stand to it, as Markdown
+    Keys,
 }
 
 /// `check`: what a start accepts with a warning is a failure here.
@@ -82,7 +84,7 @@ impl Arguments {
 }
 
 fn is_stray(argument: &OsString) -> bool {
-    let subcommands = ["receive", "replay", "check", "help"];
+    let subcommands = ["receive", "replay", "check", "keys", "help"];
     argument.to_str().is_none_or(|text| !text.starts_with('-') && !subcommands.contains(&text))
 }
 

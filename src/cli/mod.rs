@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod exit;
+pub mod keys;
 pub mod logging;
 pub mod receive;
 pub mod replay;

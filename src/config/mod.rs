@@ -298,7 +298,8 @@ impl<'a> Loader<'a> {
             } else if self.is_active(section) {
                 let hint = did_you_mean(&name, std::iter::once(only));
                 let message = format!("this version has no {noun} '{name}', only '{only}'{hint}");
-                self.report.refuse(&section.place.with_key("Name"), message);
+                let entry = section.entries.iter().rev().find(|entry| entry.key == "name");
+                self.report.refuse(entry.map_or(&section.place, |entry| &entry.place), message);
             }
         }
         ours

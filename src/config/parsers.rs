@@ -10,7 +10,7 @@ use super::error::{Place, Problem, Report, did_you_mean};
 use super::keys::{Group, PARSER};
 use super::tree::{Kind, Section, Tree, folder_of};
 use super::values::Values;
-use crate::parse::{Definition, Format, Type};
+use crate::parse::{Definition, Format, Parser, Type};
 
 static GROUPS: &[&Group] = &[&PARSER];
 
@@ -26,6 +26,8 @@ struct Defined {
     definition: Definition,
     /// Keys of it that we do not obey and that would change the data.
     unsupported: Vec<Problem>,
+    regex: Place,
+    time_format: Place,
     used: bool,
 }
 
@@ -85,12 +87,29 @@ impl Parsers {
     /// The definitions. What cannot be done of a parser stops the start only if an input uses it:
     /// parser files are handed around as wholes.
     pub(super) fn finish(self, report: &mut Report) -> Vec<Definition> {
-        let finish = |Defined { definition, mut unsupported, used }| {
-            let problems = if used { &mut report.problems } else { &mut report.notes };
-            problems.append(&mut unsupported);
-            definition
+        let finish = |mut defined: Defined| {
+            let problems = if defined.used { &mut report.problems } else { &mut report.notes };
+            problems.append(&mut defined.unsupported);
+            if defined.used {
+                defined.compile(report);
+            }
+            defined.definition
         };
         self.defined.into_iter().map(finish).collect()
+    }
+}
+
+impl Defined {
+    /// Finds out now, while the places are known, what compiling it would find out later.
+    fn compile(&self, report: &mut Report) {
+        match Parser::compile(&self.definition) {
+            Err(error) => report.refuse(&self.regex, error.to_string()),
+            Ok(parser) => {
+                if let Some(problem) = parser.time_problem() {
+                    report.warn(&self.time_format, problem.to_string());
+                }
+            }
+        }
     }
 }
 
@@ -145,7 +164,13 @@ fn read(section: &Section, variables: &Variables<'_>, report: &mut Report) -> Op
             report.refuse(&found.place, message);
         }
     }
-    Some(Defined { definition, unsupported: std::mem::take(&mut values.unsupported), used: false })
+    Some(Defined {
+        definition,
+        regex: values.place("Regex"),
+        time_format: values.place("Time_Format"),
+        unsupported: std::mem::take(&mut values.unsupported),
+        used: false,
+    })
 }
 
 fn read_format(values: &Values, report: &mut Report) -> Option<Format> {

@@ -27,6 +27,8 @@ const EXACT_DIGITS: usize = 15;
 const POWERS_OF_TEN: [f64; EXACT_DIGITS] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
 
+const BLOCK: usize = 32;
+
 /// The header kept free for a string with escapes, whose length shows only at its end: right for
 /// most of those texts (stack traces), while a shorter text is moved.
 const ESCAPED_HEADER: usize = 3;
@@ -93,7 +95,11 @@ impl Transcoder<'_> {
     }
 
     /// The value of the time key: copied like any other, and read.
-    fn time_value(&mut self, field: &TimeField, read_at: EventTime) -> Result<TimeFound, Unparsed> {
+    fn time_value(
+        &mut self,
+        field: &TimeField,
+        read_at: EventTime,
+    ) -> Result<TimeFound, Unparsed> {
         let first = self.next_token();
         let from = self.at;
         if first == Some(b'"') {
@@ -214,9 +220,21 @@ impl Transcoder<'_> {
         }
         record::write_str_header(self.out, end - from);
         let text = self.out.len();
-        self.out.extend_from_slice(&self.json[from..end]);
+        self.copy(from, end);
         self.at = end + 1;
         Ok(text)
+    }
+
+    /// Appends a piece of the line. A short one is copied as a block and cut, which spares a call
+    /// of `memcpy`.
+    fn copy(&mut self, from: usize, end: usize) {
+        match self.json[from..].first_chunk::<BLOCK>() {
+            Some(block) if end - from <= BLOCK => {
+                self.out.extend_from_slice(block);
+                self.out.truncate(self.out.len() - (BLOCK - (end - from)));
+            }
+            _ => self.out.extend_from_slice(&self.json[from..end]),
+        }
     }
 
     /// The place of the next quote or backslash.

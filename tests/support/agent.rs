@@ -47,6 +47,12 @@ impl Told {
         self
     }
 
+    /// Ships to another receiver.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     /// A key of `[SERVICE]`, in place of our own.
     pub fn service(mut self, line: &str) -> Self {
         let key = line.split(' ').next().unwrap_or_default();
@@ -129,7 +135,8 @@ struct Log {
 }
 
 impl TestAgent {
-    fn spawn(mut command: Command, directory: tempfile::TempDir) -> Self {
+    /// Starts any command; the directory is kept while it runs.
+    pub fn spawn(mut command: Command, directory: tempfile::TempDir) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Log::default());
@@ -158,6 +165,14 @@ impl TestAgent {
     pub fn stop(self) -> i32 {
         self.signal(Signal::TERM);
         self.status(Duration::from_secs(40))
+    }
+
+    /// Asks for a stop, and gives the exit status and the whole log.
+    pub fn stop_and_log(self) -> (i32, String) {
+        let log = Arc::clone(&self.log);
+        let status = self.stop();
+        let text = log.text.lock().unwrap().clone();
+        (status, text)
     }
 
     /// The same, with a deadline.
