@@ -99,13 +99,24 @@ impl Told {
 
     /// Starts the agent.
     pub fn start(&self) -> TestAgent {
+        self.start_inside(&[])
+    }
+
+    /// Starts it by a program that takes a command line behind its arguments and becomes it.
+    pub fn start_inside(&self, wrapper: &[&str]) -> TestAgent {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("fluent-bit.conf");
         std::fs::write(&config, self.configuration()).unwrap();
         let parsers = include_str!("../../config/parsers.conf");
         std::fs::write(directory.path().join("parsers.conf"), parsers).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_log-ambassador"));
-        command.arg("-c").arg(&config).env_clear().envs(self.environment.iter().cloned());
+        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_log-ambassador")]);
+        let mut command = Command::new(words.next().expect("at least the agent"));
+        command
+            .args(words)
+            .arg("-c")
+            .arg(&config)
+            .env_clear()
+            .envs(self.environment.iter().cloned());
         TestAgent::spawn(command, directory)
     }
 }

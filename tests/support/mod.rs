@@ -12,9 +12,12 @@ pub mod expected;
 pub mod fake_fluentd;
 pub mod logs;
 pub mod peers;
+pub mod podman;
 pub mod ports;
 pub mod receiver;
+pub mod tools;
 pub mod vectors;
+pub mod yaml;
 
 pub use agent::{SOON, TestAgent, Told, wait_until};
 pub use fake_fluentd::{Event, FakeFluentd};
