@@ -131,7 +131,7 @@ impl Corpus {
 
 /// A number that jumps about, the same in each run.
 fn shuffled(number: u32, below: u32) -> u32 {
-    number.wrapping_mul(2_654_435_761) >> 7 % below.max(1) % 25
+    number.wrapping_mul(2_654_435_761) >> (7 % below.max(1) % 25)
 }
 
 fn time(n: u32) -> String {
@@ -158,8 +158,8 @@ fn corpora() -> Vec<Corpus> {
                 n % 64,
                 sentence(n, 6 + n % 5),
                 u64::from(n) * 0x9e37_79b9_7f4a_7c15,
-                u64::from(n) * 0xbf58_476d_1ce4_e5b9 >> 1,
-                u64::from(n) * 0x94d0_49bb_1331_11eb >> 1,
+                (u64::from(n) * 0xbf58_476d_1ce4_e5b9) >> 1,
+                (u64::from(n) * 0x94d0_49bb_1331_11eb) >> 1,
                 n * 977,
                 n % 900,
                 n % 97,

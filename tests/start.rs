@@ -1,5 +1,6 @@
 //! A start needs nothing but the configuration such Pods have, and says exactly what is wrong with
 //! one that cannot be used.
+#![allow(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
 mod support;
 
