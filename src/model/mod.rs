@@ -5,6 +5,7 @@
 //! one needs it.
 
 pub mod counters;
+pub mod cursor;
 pub mod mention;
 pub mod record;
 pub mod span;

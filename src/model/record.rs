@@ -3,7 +3,8 @@
 //! In:  keys and values
 //! Out: the bytes of a MessagePack map, always in the shortest form
 //!
-//! Reading records back is in `protocol/reader.rs`; nothing on the way from file to socket does.
+//! Reading records back is in `model/cursor.rs`; on the way from file to socket only a filter that
+//! looks inside does.
 
 /// The most pairs (of a map) or values (of an array) a header of one byte can announce.
 const FIX_MAX: usize = 15;
