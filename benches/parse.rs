@@ -139,9 +139,8 @@ fn time(n: u32) -> String {
 }
 
 const LEVELS: [&str; 4] = ["INFO", "WARN", "DEBUG", "ERROR"];
-const WORDS: [&str; 8] = [
-    "order", "accepted", "customer", "shipment", "inventory", "retrying", "checkout", "completed",
-];
+const WORDS: [&str; 8] =
+    ["order", "accepted", "customer", "shipment", "inventory", "retrying", "checkout", "completed"];
 
 /// `count` words, others for each `n`.
 fn sentence(n: u32, count: u32) -> String {

@@ -8,11 +8,6 @@ use std::time::Duration;
 
 use support::{FakeFluentd, LogDir, SOON, Told, sequence, wait_until};
 
-/// Long enough that no test waits for the quiet of a drain.
-fn quick(told: Told) -> Told {
-    told.service("Drain_Quiet 100ms")
-}
-
 fn arrived(fluentd: &FakeFluentd) -> Vec<u64> {
     let events = fluentd.events();
     events.iter().filter_map(|event| event.record["seq"].as_u64()).collect()
@@ -22,7 +17,7 @@ fn arrived(fluentd: &FakeFluentd) -> Vec<u64> {
 fn a_restart_goes_on_after_the_last_acknowledged_line() {
     let (logs, state, fluentd) = (LogDir::new(), LogDir::new(), FakeFluentd::start());
     let db = format!("DB {}", state.file("positions").display());
-    let told = quick(Told::to_follow(&logs, &fluentd).input(&db));
+    let told = Told::to_follow(&logs, &fluentd).input(&db);
     logs.append_sequence("app.log", 0..10);
     let agent = told.start();
     fluentd.wait_for_records(10, SOON);
@@ -39,7 +34,7 @@ fn what_was_sent_and_not_acknowledged_is_sent_again_after_a_kill() {
     let (logs, state) = (LogDir::new(), LogDir::new());
     let fluentd = FakeFluentd::start().never_acknowledges();
     let db = format!("DB {}", state.file("positions").display());
-    let told = quick(Told::to_follow(&logs, &fluentd).input(&db));
+    let told = Told::to_follow(&logs, &fluentd).input(&db);
     logs.append_sequence("app.log", 0..10);
     let agent = told.start();
     fluentd.wait_for_records(10, SOON);
@@ -55,7 +50,7 @@ fn what_was_sent_and_not_acknowledged_is_sent_again_after_a_kill() {
 fn a_partial_line_sent_at_a_stop_is_sent_again_whole_when_it_is_complete() {
     let (logs, state, fluentd) = (LogDir::new(), LogDir::new(), FakeFluentd::start());
     let db = format!("DB {}", state.file("positions").display());
-    let told = quick(Told::to_follow(&logs, &fluentd).input(&db));
+    let told = Told::to_follow(&logs, &fluentd).input(&db);
     logs.append("app.log", "{\"seq\":1}\n{\"seq\":2,\"text\":\"beg");
     let agent = told.start();
     fluentd.wait_for_records(1, SOON);
@@ -73,7 +68,7 @@ fn killed_twenty_times_under_load_with_rotations_nothing_is_lost() {
     let (logs, state) = (LogDir::new(), LogDir::new());
     let fluentd = FakeFluentd::start().keeps_only_sequence("seq");
     let db = format!("DB {}", state.file("positions").display());
-    let told = quick(Told::to_follow(&logs, &fluentd).input(&db).service("Flush 0.02"));
+    let told = Told::to_follow(&logs, &fluentd).input(&db).service("Flush 0.02");
     let mut written = 0;
     for round in 0..20 {
         let agent = told.start();
@@ -109,7 +104,7 @@ fn killed_twenty_times_under_load_with_rotations_nothing_is_lost() {
 fn a_file_renamed_while_we_were_down_is_finished_and_not_read_again() {
     let (logs, state, fluentd) = (LogDir::new(), LogDir::new(), FakeFluentd::start());
     let db = format!("DB {}", state.file("positions").display());
-    let told = quick(Told::to_follow(&logs, &fluentd).input(&db));
+    let told = Told::to_follow(&logs, &fluentd).input(&db);
     logs.append_sequence("app.log", 0..10);
     let agent = told.start();
     fluentd.wait_for_records(10, SOON);
@@ -128,7 +123,7 @@ fn a_file_renamed_while_we_were_down_is_finished_and_not_read_again() {
 fn a_file_copied_and_truncated_while_we_were_down_is_not_read_again() {
     let (logs, state, fluentd) = (LogDir::new(), LogDir::new(), FakeFluentd::start());
     let db = format!("DB {}", state.file("positions").display());
-    let told = quick(Told::to_follow(&logs, &fluentd).input(&db));
+    let told = Told::to_follow(&logs, &fluentd).input(&db);
     logs.append_sequence("app.log", 0..10);
     let agent = told.start();
     fluentd.wait_for_records(10, SOON);
@@ -150,12 +145,12 @@ fn state_that_is_corrupt_or_cannot_be_written_is_a_warning_and_no_exit() {
     logs.append_sequence("app.log", 0..10);
     state.append("positions", "log-ambassador positions 1\nrubbish \u{0} rubbish\n");
     let db = format!("DB {}", state.file("positions").display());
-    let agent = quick(Told::to_follow(&logs, &fluentd).input(&db)).start();
+    let agent = Told::to_follow(&logs, &fluentd).input(&db).start();
     fluentd.wait_for_records(10, SOON);
     agent.wait_for_log("some positions are damaged");
     assert_eq!(agent.stop(), 0);
 
-    let agent = quick(Told::to_follow(&logs, &fluentd).input("DB /proc/none/positions")).start();
+    let agent = Told::to_follow(&logs, &fluentd).input("DB /proc/none/positions").start();
     fluentd.wait_for_records(20, SOON);
     agent.wait_for_log("cannot lock the positions");
     assert_eq!(agent.stop(), 0);
@@ -167,7 +162,7 @@ fn a_database_of_fluent_bit_is_left_as_it_is() {
     logs.append_sequence("app.log", 0..10);
     state.append("flb.db", "SQLite format 3\0 and so on");
     let db = format!("DB {}", state.file("flb.db").display());
-    let told = quick(Told::to_follow(&logs, &fluentd).input(&db));
+    let told = Told::to_follow(&logs, &fluentd).input(&db);
     let agent = told.start();
     fluentd.wait_for_records(10, SOON);
     assert_eq!(agent.stop(), 0);

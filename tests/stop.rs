@@ -31,7 +31,7 @@ fn an_unterminated_last_line_arrives_at_a_stop() {
 #[test]
 fn what_the_application_writes_after_sigterm_arrives() {
     let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
-    let agent = Told::to_follow(&logs, &fluentd).start();
+    let agent = Told::to_follow(&logs, &fluentd).service("Drain_Quiet 2").start();
     agent.wait_for_log("connected");
     agent.signal(Signal::TERM);
     let start = Instant::now();

@@ -39,9 +39,8 @@ fn lines_written_before_the_start_and_after_it_arrive_in_order_with_what_was_add
 #[test]
 fn a_line_that_is_not_json_arrives_as_text() {
     let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
-    let text = [
-        "not json", "[1,2]", "{\"a\":1} trailing", "{\"a\":1", "", "null", "\u{feff}{\"a\":1}",
-    ];
+    let text =
+        ["not json", "[1,2]", "{\"a\":1} trailing", "{\"a\":1", "", "null", "\u{feff}{\"a\":1}"];
     logs.append("app.log", text.join("\n") + "\n");
     let agent = Told::to_follow(&logs, &fluentd).start();
     let events = fluentd.wait_for_records(text.len() as u64, SOON);

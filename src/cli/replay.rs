@@ -67,11 +67,9 @@ impl FromStr for Target {
 
 fn lines_a_second(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
-    number
-        .parse()
-        .ok()
-        .filter(|&number| number > 0)
-        .ok_or_else(|| format!("'{text}' is not a number of lines a second; write for example 1000/s"))
+    number.parse().ok().filter(|&number| number > 0).ok_or_else(|| {
+        format!("'{text}' is not a number of lines a second; write for example 1000/s")
+    })
 }
 
 /// Why a replay did not run to its end.
@@ -152,10 +150,9 @@ impl Replay {
     fn check_files(&self) -> Result<u64, ReplayError> {
         let size = |path: &PathBuf| {
             let metadata = fs::File::open(path).and_then(|file| file.metadata());
-            metadata.map(|metadata| metadata.len()).map_err(|source| ReplayError::File {
-                path: path.display().to_string(),
-                source,
-            })
+            metadata
+                .map(|metadata| metadata.len())
+                .map_err(|source| ReplayError::File { path: path.display().to_string(), source })
         };
         self.files.iter().map(size).sum()
     }
@@ -186,11 +183,8 @@ impl Replay {
         stop: impl Future<Output = ()>,
     ) -> Result<Exit, ReplayError> {
         let counters = Arc::new(Counters::default());
-        let options = Options {
-            counters: Arc::clone(&counters),
-            pace: self.rate,
-            drain_at_once: true,
-        };
+        let options =
+            Options { counters: Arc::clone(&counters), pace: self.rate, drain_at_once: true };
         let start = Instant::now();
         let outcome = tokio::select! {
             // Losing drops the agent: the user does not want to wait.
@@ -323,9 +317,13 @@ mod tests {
 
     #[test]
     fn a_rate_is_a_number_of_lines_a_second() {
-        for (text, expected) in
-            [("1000", Some(1000)), ("1000/s", Some(1000)), ("0", None), ("fast", None), ("5/m", None)]
-        {
+        for (text, expected) in [
+            ("1000", Some(1000)),
+            ("1000/s", Some(1000)),
+            ("0", None),
+            ("fast", None),
+            ("5/m", None),
+        ] {
             assert_eq!(lines_a_second(text).ok(), expected, "{text}");
         }
     }

@@ -68,12 +68,11 @@ impl Reader<'_> {
 
     fn begin_section(&mut self, line: &str, place: Place) {
         self.in_group = false;
-        let Some((name, _)) = line[1..].split_once(']') else {
-            self.report
-                .refuse(&place, "the section header has no ']'; write for example '[INPUT]'");
-            self.current = Current::Ignored;
-            return;
-        };
+        let name = line[1..].split(']').next().unwrap_or_default();
+        if !line.contains(']') {
+            let message = "the section header has no ']'; write for example '[INPUT]'";
+            self.report.refuse(&place, message);
+        }
         let Some(kind) = Kind::find(name) else {
             let hint = did_you_mean(name, Kind::names());
             self.report.warn(&place, format!("there is no section [{name}]; it is ignored{hint}"));
@@ -139,18 +138,12 @@ impl Reader<'_> {
         let content = line.trim_start_matches([' ', '\t']);
         let blanks = &line[..line.len() - content.len()];
         let says_nothing = content.trim().is_empty() || content.starts_with('#');
-        if blanks.is_empty() {
-            let message = "a key must be indented; begin the line with blanks";
-            return self.report.refuse(place, message);
-        }
         if says_nothing {
             let fixed = || Indent { text: blanks.to_owned(), by_comment: true };
             self.indent.get_or_insert_with(fixed);
             return;
         }
-        let Some(depth) = self.depth_of(blanks, place) else {
-            return;
-        };
+        let depth = self.depth_of(blanks, place);
         if depth == 1 {
             self.in_group = content.starts_with('[');
         }
@@ -164,32 +157,23 @@ impl Reader<'_> {
         self.add_entry(content, place);
     }
 
-    /// 1 at the file's indent, 2 at twice that, `None` (reported) otherwise.
-    fn depth_of(&mut self, blanks: &str, place: &Place) -> Option<usize> {
+    /// 2 at twice the file's indent, otherwise 1. What is neither is reported and taken as 1, so
+    /// that the key is not also reported as missing.
+    fn depth_of(&mut self, blanks: &str, place: &Place) -> usize {
+        if blanks.is_empty() {
+            self.report.refuse(place, "a key must be indented; begin the line with blanks");
+            return 1;
+        }
         if let Some(depth) = self.indent.as_ref().and_then(|indent| indent.depth_of(blanks)) {
-            return Some(depth);
+            return depth;
         }
         match &self.indent {
-            Some(Indent { text, by_comment: false }) => {
-                let message = if mixes_tab_and_space(text, blanks) {
-                    "tabs and spaces are mixed; indent every key of a file with the same characters"
-                        .to_owned()
-                } else {
-                    format!(
-                        "indented by {}, while the first key of the file is indented by {}; \
-                         indent every key alike",
-                        blanks.len(),
-                        text.len()
-                    )
-                };
-                self.report.refuse(place, message);
-                None
+            Some(indent) if !indent.by_comment => {
+                self.report.refuse(place, indent.message_for(blanks));
             }
-            _ => {
-                self.indent = Some(Indent { text: blanks.to_owned(), by_comment: false });
-                Some(1)
-            }
+            _ => self.indent = Some(Indent { text: blanks.to_owned(), by_comment: false }),
         }
+        1
     }
 
     fn begin_group(&mut self, content: &str, place: &Place) {
@@ -203,14 +187,17 @@ impl Reader<'_> {
     }
 
     fn add_entry(&mut self, content: &str, place: &Place) {
-        let Some((key, value)) = content.split_once(' ') else {
-            return self.report.refuse(place, message_for_missing_value(content));
-        };
+        let separator = content.find(' ').or_else(|| {
+            let tab = content.find('\t')?;
+            let message = "a tab does not separate a key from its value; write a space";
+            self.report.refuse(&place.with_key(&content[..tab]), message);
+            Some(tab)
+        });
+        let (key, value) = content.split_at(separator.unwrap_or(content.len()));
         let (key, value) = (key.trim(), value.trim());
         if value.is_empty() {
-            return self
-                .report
-                .refuse(&place.with_key(key), "has no value; write one or take the key out");
+            let message = "has no value; write one or take the key out";
+            return self.report.refuse(&place.with_key(key), message);
         }
         if matches!(self.current, Current::None) {
             let message = "stands before any section; begin one, for example with '[INPUT]'";
@@ -231,25 +218,24 @@ impl Indent {
             _ => None,
         }
     }
-}
 
-fn mixes_tab_and_space(indent: &str, blanks: &str) -> bool {
-    let pairs = indent.bytes().zip(blanks.bytes());
-    pairs.into_iter().any(|(expected, found)| expected != found)
-}
-
-fn message_for_missing_value(content: &str) -> String {
-    match content.split_once('\t') {
-        Some((key, value)) => format!(
-            "'{key}' and '{}' are separated by a tab, which is no separator there; write a space",
-            value.trim()
-        ),
-        None => format!("'{content}' has no value; write 'key value'"),
+    fn message_for(&self, blanks: &str) -> String {
+        if self.text.bytes().zip(blanks.bytes()).any(|(expected, found)| expected != found) {
+            return "tabs and spaces are mixed; indent every key of a file with the same characters"
+                .to_owned();
+        }
+        format!(
+            "indented by {}, while the first key of the file is indented by {}; indent every key alike",
+            blanks.len(),
+            self.text.len()
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read_text(text: &str) -> (Tree, Report) {
@@ -293,6 +279,19 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn every_problem_of_any_text_has_a_line_of_it(
+            lines in proptest::collection::vec(r"[ \t]{0,4}(\[|\]|@SET|@|#|Name|a|é| |=|\t){0,5}", 0..12)
+        ) {
+            let (_, report) = read_text(&lines.join("\n"));
+            for problem in report.problems.iter().chain(&report.warnings) {
+                let line = problem.place.line.unwrap_or_default();
+                prop_assert!((1..=lines.len()).contains(&line), "{}", problem);
+            }
+        }
+    }
+
     #[test]
     fn blank_lines_and_comments_may_be_indented_as_they_like() {
         for odd in ["  ", "      ", "  # comment", "\t", "\t# comment"] {
@@ -313,9 +312,9 @@ mod tests {
             ("[INPUT\n", "a.conf:1: the section header has no ']'"),
             ("    Name a\n", "a.conf:1: Name: stands before any section"),
             ("[INPUT]\nName a\n", "a.conf:2: a key must be indented"),
-            ("[INPUT]\n    Name\n", "a.conf:2: 'Name' has no value"),
+            ("[INPUT]\n    Name\n", "a.conf:2: Name: has no value"),
             ("[INPUT]\n    Name \n", "a.conf:2: Name: has no value"),
-            ("[INPUT]\n    Name\ta\n", "a.conf:2: 'Name' and 'a' are separated by a tab"),
+            ("[INPUT]\n    Name\ta\n", "a.conf:2: Name: a tab does not separate"),
             ("[INPUT]\n    Name a\n  Tag b\n", "a.conf:3: indented by 2, while"),
             ("[INPUT]\n    Name a\n      Tag b\n", "a.conf:3: indented by 6, while"),
             ("[INPUT]\n    Name a\n\tTag b\n", "a.conf:3: tabs and spaces are mixed"),

@@ -104,7 +104,9 @@ impl Environment {
 
     fn with_fallback(mut self, name: &'static str, value: &str, source: &'static str) -> Self {
         if !value.is_empty() {
-            self.fallbacks.entry(name).or_insert_with(|| Fallback { value: value.to_owned(), source });
+            self.fallbacks
+                .entry(name)
+                .or_insert_with(|| Fallback { value: value.to_owned(), source });
         }
         self
     }

@@ -71,7 +71,7 @@ pub enum Stage {
     PluginStart,
 }
 
-/// Why the agent does not start: every problem that was found, in file order where there is one.
+/// Why the agent does not start: every problem that was found, file by file and in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -120,6 +120,20 @@ impl Report {
     /// Something that does not stop the start and is probably not what was meant.
     pub(super) fn warn(&mut self, place: &Place, message: impl Into<String>) {
         self.warnings.push(problem(place, message, Stage::Reading));
+    }
+
+    /// Puts what was found in the order of the files: main file first, and by line in each.
+    pub(super) fn sort(&mut self) {
+        for list in [&mut self.problems, &mut self.warnings, &mut self.notes] {
+            let mut files = Vec::new();
+            for problem in list.iter() {
+                if !files.contains(&problem.place.file) {
+                    files.push(problem.place.file.clone());
+                }
+            }
+            let number_of = |file: &PathBuf| files.iter().position(|known| known == file);
+            list.sort_by_key(|problem| (number_of(&problem.place.file), problem.place.line));
+        }
     }
 
     /// Something that is fine, and good to know.

@@ -15,13 +15,13 @@ use crate::model::Pattern;
 static GROUPS: &[&Group] = &[&FILTER, &RECORD_MODIFIER];
 
 /// Reads a section with `Name record_modifier`. `number` counts the filters from 0 and makes its
-/// name. `None`: `Active` leaves it out.
+/// name.
 pub(super) fn read_record_modifier(
     section: &Section,
     number: usize,
     variables: &Variables<'_>,
     report: &mut Report,
-) -> Option<Settings> {
+) -> Settings {
     let mut values =
         Values::read(section, "the filter 'record_modifier'", GROUPS, variables, report);
     report.problems.append(&mut values.unsupported);
@@ -30,16 +30,12 @@ pub(super) fn read_record_modifier(
         let message = "a filter needs a Match; write for example 'Match *'";
         report.refuse_plugin(&values.place("Match"), message);
     }
-    let settings = Settings {
+    Settings {
         name: values.text("Alias").unwrap_or_else(|| format!("record_modifier.{number}")),
         pattern,
         pattern_regex,
         kind: Kind::RecordModifier(read_keys(&values, section, report)),
-    };
-    let is_active = !values
-        .text("Active")
-        .is_some_and(|text| text == "0" || text.eq_ignore_ascii_case("false"));
-    is_active.then_some(settings)
+    }
 }
 
 /// `Match` and `Match_Regex`, for filters and outputs.

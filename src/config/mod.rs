@@ -137,6 +137,7 @@ pub fn load(
     let filters = loader.read_filters();
     let outputs = loader.read_outputs(backoff);
     let parsers = parsers.finish(&mut report);
+    report.sort();
 
     let Report { problems, warnings, notes } = report;
     if !problems.is_empty() {
@@ -225,6 +226,9 @@ impl<'a> Loader<'a> {
                     place,
                     "blocks inside a plugin are not supported by this version; take it out",
                 ),
+                Kind::Service if place.key.as_deref() == Some("telemetry") => {
+                    self.report.note(place, "accepted, not obeyed: no metrics are served");
+                }
                 _ => self.report.warn(place, "nothing obeys this block; take it out"),
             }
         }
@@ -243,10 +247,26 @@ impl<'a> Loader<'a> {
 
     fn read_filters(&mut self) -> Vec<filter::Settings> {
         let sections = self.sections_of(Kind::Filter, "filter", "record_modifier");
+        let active =
+            sections.into_iter().enumerate().filter(|(_, section)| self.is_active(section));
+        let active: Vec<_> = active.collect();
         let read = |(number, section)| {
             filters::read_record_modifier(section, number, self.variables, self.report)
         };
-        sections.into_iter().enumerate().filter_map(read).collect()
+        active.into_iter().map(read).collect()
+    }
+
+    /// `Active` leaves a filter out, whatever else it says: Fluent Bit never starts it.
+    fn is_active(&self, section: &Section) -> bool {
+        let value = self.value_of(section, "active").unwrap_or_default();
+        section.kind != Kind::Filter || (value != "0" && !value.eq_ignore_ascii_case("false"))
+    }
+
+    /// The value of a key that decides how the others are read. Expanded for good, and complained
+    /// about, together with them.
+    fn value_of(&self, section: &Section, key: &str) -> Option<String> {
+        let entry = section.entries.iter().rfind(|entry| entry.key == key)?;
+        Some(self.variables.expand(&entry.value).text)
     }
 
     fn read_outputs(&mut self, backoff: forward::Backoff) -> Vec<forward::Settings> {
@@ -268,21 +288,18 @@ impl<'a> Loader<'a> {
         let sections = self.tree.sections.iter().filter(|section| section.kind == kind);
         let mut ours = Vec::new();
         for section in sections {
-            // Expanded for good, and complained about, with the other keys.
-            let mut names = section.entries.iter().filter(|entry| entry.key == "name");
-            let Some(entry) = names.next_back() else {
+            let Some(name) = self.value_of(section, "name").filter(|name| !name.is_empty()) else {
                 let message = format!("this {noun} has no Name; write 'Name {only}'");
                 self.report.refuse(&section.place, message);
                 continue;
             };
-            let name = self.variables.expand(&entry.value).text;
             if name.eq_ignore_ascii_case(only) {
                 ours.push(section);
-                continue;
+            } else if self.is_active(section) {
+                let hint = did_you_mean(&name, std::iter::once(only));
+                let message = format!("this version has no {noun} '{name}', only '{only}'{hint}");
+                self.report.refuse(&section.place.with_key("Name"), message);
             }
-            let hint = did_you_mean(&name, std::iter::once(only));
-            let message = format!("this version has no {noun} '{name}', only '{only}'{hint}");
-            self.report.refuse(&entry.place, message);
         }
         ours
     }
@@ -292,5 +309,320 @@ impl<'a> Loader<'a> {
         if self.report.problems.is_empty() {
             self.report.warn(&Place::of_file(self.main), message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::filter::record_modifier;
+    use crate::forward::{Backoff, RetryLimit};
+    use crate::model::Pattern;
+    use crate::parse::{Definition, Format, Type};
+    use crate::tail::LongLines;
+
+    /// A Pod called `h1` whose image has our own parsers.
+    fn environment() -> Environment {
+        Environment::of([]).with_host_name("h1").with_parser_folder("parsers")
+    }
+
+    fn loaded(path: &str) -> Loaded {
+        load(path.as_ref(), &[], &environment()).unwrap()
+    }
+
+    /// Every configuration in a folder, with the messages that belong to it. `.txt` files hold them.
+    fn each_in(folder: &str) -> Vec<(PathBuf, String)> {
+        let listed = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let is_main = |path: &PathBuf| path.is_file() && path.extension().unwrap() != "txt";
+        let read = |path: PathBuf| {
+            let messages = fs::read_to_string(path.with_extension("txt")).unwrap();
+            (path, messages)
+        };
+        let found: Vec<_> = listed.filter(is_main).map(read).collect();
+        assert!(found.len() > 3, "{folder} holds the cases");
+        found
+    }
+
+    /// As in the `.txt` files: a line each, without the folder.
+    fn shown(problems: &[Problem], before: &str, folder: &str) -> String {
+        let shown = problems.iter().map(|problem| format!("{before}{problem}\n"));
+        shown.collect::<String>().replace(&format!("{folder}/"), "")
+    }
+
+    #[test]
+    fn what_fluent_bit_refuses_stops_the_start_with_all_problems_at_once() {
+        let folder = "fixtures/config/wrong";
+        for (path, messages) in each_in(folder) {
+            let problems = load(&path, &[], &environment()).unwrap_err();
+            assert_eq!(shown(&problems.0, "", folder), messages, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_fluent_bit_ignores_or_bends_is_a_warning() {
+        let folder = "fixtures/config/warned";
+        for (path, messages) in each_in(folder) {
+            let Loaded { warnings, notes, .. } = load(&path, &[], &environment()).unwrap();
+            assert_ne!(warnings, [], "{}", path.display());
+            let found = shown(&warnings, "", folder) + &shown(&notes, "note: ", folder);
+            assert_eq!(found, messages, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_need_not_be_obeyed_is_a_note_and_nothing_else() {
+        let folder = "fixtures/config/right";
+        for (path, messages) in each_in(folder) {
+            let Loaded { warnings, notes, .. } = load(&path, &[], &environment()).unwrap();
+            assert_eq!(warnings, [], "{}", path.display());
+            assert_eq!(shown(&notes, "note: ", folder), messages, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_a_problem_of_reading() {
+        let problems = load("no/such.conf".as_ref(), &[], &environment()).unwrap_err();
+        assert!(problems.to_string().starts_with("no/such.conf: 'no/such.conf' cannot be read: "));
+        assert_eq!(problems.exit_status(), 1);
+    }
+
+    #[test]
+    fn the_exit_status_is_that_of_fluent_bit() {
+        for (name, expected) in [
+            ("service", 1),
+            ("syntax", 1),
+            ("unknown-plugins", 1),
+            ("sizes", 1),
+            ("booleans", 255),
+            ("unknown-keys", 255),
+        ] {
+            let path = format!("fixtures/config/wrong/{name}.conf");
+            let problems = load(path.as_ref(), &[], &environment()).unwrap_err();
+            assert_eq!(problems.exit_status(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_reference_configuration_says_what_it_always_said_in_both_formats() {
+        let environment = environment().with_namespace("shop", "a file");
+        let load = |path: &str| load(path.as_ref(), &[], &environment).unwrap();
+        let classic = load("config/fluent-bit.conf");
+        assert_eq!(classic.warnings, []);
+        assert_eq!(
+            shown(&classic.notes, "", "config"),
+            "fluent-bit.conf:20: Record: POD_NAMESPACE is not set; 'shop' is taken from a file\n"
+        );
+        let seconds = Duration::from_secs;
+        let records = [("hostname", "h1"), ("namespace", "shop")];
+        let records = records.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        let record_modifier = record_modifier::Settings { records, ..Default::default() };
+        let config = Config {
+            service: Service { flush: seconds(5), ..Service::default() },
+            parsers: vec![Definition {
+                time_key: Some("timestamp".to_owned()),
+                time_format: Some("%Y-%m-%dT%H:%M:%S.%L".to_owned()),
+                ..Definition::new("json", Format::Json)
+            }],
+            inputs: vec![tail::Settings {
+                tag: "app.logs".to_owned(),
+                parser: Some("json".to_owned()),
+                refresh_interval: seconds(5),
+                mem_buf_limit: 5_000_000,
+                long_lines: LongLines::Skip,
+                ..tail::Settings::new("tail.0", vec!["/var/log/app/*.log".to_owned()])
+            }],
+            filters: vec![filter::Settings {
+                name: "record_modifier.0".to_owned(),
+                pattern: Some(Pattern::new("*")),
+                pattern_regex: None,
+                kind: filter::Kind::RecordModifier(record_modifier),
+            }],
+            outputs: vec![forward::Settings::new(
+                "forward.0",
+                "fluentd-aggregator.logging.svc.cluster.local",
+                24_224,
+            )],
+        };
+        assert_eq!(classic.config, config);
+        assert_eq!(load("config/fluent-bit.yaml").config, config);
+    }
+
+    #[test]
+    fn every_key_arrives_where_it_belongs() {
+        let Config { service, parsers, inputs, filters, outputs } =
+            loaded("fixtures/config/right/everything.conf").config;
+        let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            service,
+            Service {
+                flush: millis(250),
+                grace: None,
+                drain_quiet: millis(200),
+                log_level: LogLevel::Warn,
+                log_file: Some(PathBuf::from("/tmp/log")),
+            }
+        );
+        let regex = Format::Regex {
+            pattern: "/^(?<a>\\d+) (?<b>.*)$/".to_owned(),
+            skip_empty_values: false,
+        };
+        assert_eq!(
+            parsers[..3],
+            [
+                Definition {
+                    time_key: own("t"),
+                    time_format: own("%Y"),
+                    time_keep: Some(true),
+                    time_offset: Some(-12_600),
+                    time_strict: false,
+                    types: vec![("a".to_owned(), Type::Integer), ("b".to_owned(), Type::Bool)],
+                    ..Definition::new("all", regex)
+                },
+                Definition::new("pairs", Format::Logfmt { no_bare_keys: true }),
+                Definition::new("tabs", Format::Ltsv),
+            ]
+        );
+        let paths = ["/var/log/a/*.log", "/var/log/b/*.log"].map(str::to_owned).to_vec();
+        assert_eq!(
+            inputs[0],
+            tail::Settings {
+                name: "app".to_owned(),
+                paths,
+                exclude_paths: vec!["*.gz".to_owned()],
+                tag: "app.*".to_owned(),
+                parser: own("all"),
+                key: "message".to_owned(),
+                path_key: own("file"),
+                offset_key: own("offset"),
+                read_from_head: false,
+                refresh_interval: millis(500),
+                progress_check_interval: millis(1_500),
+                rotate_wait: seconds(60),
+                ignore_older: Some(seconds(86_400)),
+                inotify_watcher: false,
+                mem_buf_limit: 1_500_000,
+                line_limit: 63_998,
+                long_lines: LongLines::Skip,
+                skip_empty_lines: true,
+                exit_on_eof: true,
+                db: Some(PathBuf::from("/db")),
+            }
+        );
+        assert_eq!(inputs[1].tag, "tail.1", "the tag of an input without one");
+        assert_eq!(inputs[1].long_lines, LongLines::Cut, "cutting wins over skipping");
+        check_filters(&filters);
+        check_outputs(&outputs);
+    }
+
+    fn check_filters(filters: &[filter::Settings]) {
+        let strings = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let filter::Kind::RecordModifier(removing) = &filters[0].kind;
+        let filter::Kind::RecordModifier(keeping) = &filters[1].kind;
+        assert_eq!(filters[0].pattern, Some(Pattern::new("app.*")));
+        assert_eq!(filters[0].pattern_regex.as_deref(), Some("^x"));
+        assert_eq!(removing.remove_keys, strings(&["a", "b*"]));
+        assert_eq!(removing.uuid_key.as_deref(), Some("id"));
+        assert_eq!(filters[1].name, "record_modifier.1");
+        assert_eq!(keeping.allowlist_keys, strings(&["c", "d"]));
+        let records = [("msg", "a b"), ("my key", "")];
+        assert_eq!(keeping.records, records.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    fn check_outputs(outputs: &[forward::Settings]) {
+        let seconds = Duration::from_secs;
+        let backoff = Backoff { first: seconds(2), longest: seconds(60) };
+        assert_eq!(
+            outputs[0],
+            forward::Settings {
+                pattern: Some(Pattern::new("app.*")),
+                require_ack: false,
+                retry_limit: RetryLimit::Times(7),
+                backoff,
+                connect_timeout: seconds(3),
+                io_timeout: seconds(20),
+                ack_timeout: seconds(20),
+                source_address: Some([127, 0, 0, 1].into()),
+                ..forward::Settings::new("forward.0", "fluentd", 24_225)
+            }
+        );
+        assert_eq!(
+            outputs[1],
+            forward::Settings {
+                pattern: None,
+                pattern_regex: Some("tail".to_owned()),
+                retry_limit: RetryLimit::Times(0),
+                backoff,
+                ..forward::Settings::new("second", "127.0.0.1", 24_224)
+            }
+        );
+    }
+
+    #[test]
+    fn a_warned_value_is_what_the_warning_says() {
+        let Config { service, inputs, filters, outputs, .. } =
+            loaded("fixtures/config/warned/literals.conf").config;
+        assert_eq!(service.grace, Some(Duration::from_secs(25)));
+        assert_eq!(inputs[0].refresh_interval, Duration::from_millis(500));
+        assert_eq!(inputs[0].rotate_wait, Duration::from_secs(90));
+        assert_eq!(inputs[0].line_limit, 1_048_574);
+        assert_eq!(inputs[1].line_limit, tail::Settings::DEFAULT_LINE_LIMIT);
+        assert_eq!(filters, []);
+        assert_eq!(outputs[0].port, 24_224);
+        assert_eq!(outputs[0].retry_limit, RetryLimit::NoLimits);
+        assert_eq!(outputs[0].backoff.longest, Duration::from_secs(30));
+        assert_eq!(outputs[1].pattern, None);
+
+        let Config { inputs, filters, .. } = loaded("fixtures/config/warned/ignored.conf").config;
+        assert_eq!((inputs[0].parser.as_deref(), inputs[0].tag.as_str()), (None, "b"));
+        let filter::Kind::RecordModifier(settings) = &filters[0].kind;
+        assert_eq!(settings.records, [("kept".to_owned(), "yes".to_owned())]);
+
+        let Config { inputs, outputs, .. } = loaded("fixtures/config/warned/unset.conf").config;
+        assert_eq!((inputs[0].tag.as_str(), inputs[0].key.as_str()), ("a..b", "log"));
+        assert_eq!(outputs[0].host, "127.0.0.1");
+    }
+
+    #[test]
+    fn abbreviations_includes_and_variables_come_to_the_same() {
+        let Config { inputs, filters, outputs, .. } =
+            loaded("fixtures/config/right/lenient.conf").config;
+        assert_eq!(inputs[0].paths, ["/var/log/shop/*.log"]);
+        assert_eq!(inputs[0].tag, "shop.24224");
+        assert_eq!(inputs[0].mem_buf_limit, tail::Settings::DEFAULT_MEM_BUF_LIMIT);
+        assert_eq!(filters.len(), 1, "the other one is not active");
+        assert_eq!(outputs[0].pattern, Some(Pattern::new("*")), "one input, one output, no Match");
+        assert_eq!(outputs[0].port, 24_225);
+
+        let Config { service, parsers, inputs, .. } =
+            loaded("fixtures/config/right/included.yaml").config;
+        assert_eq!(service.log_level, LogLevel::Debug);
+        assert_eq!(parsers[0].time_key.as_deref(), Some("at"));
+        assert_eq!(inputs[0].paths, ["/var/log/shop/*.log"]);
+        assert_eq!(inputs[0].parser.as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn the_log_level_of_the_environment_wins() {
+        for (text, expected, warnings) in
+            [("debug", LogLevel::Debug, 0), ("", LogLevel::Warn, 0), ("loud", LogLevel::Warn, 1)]
+        {
+            let environment = Environment::of([("FLB_LOG_LEVEL", text)]);
+            let path = "fixtures/config/right/everything.conf";
+            let loaded = load(path.as_ref(), &[], &environment).unwrap();
+            assert_eq!(loaded.config.service.log_level, expected, "{text}");
+            assert_eq!(loaded.warnings.len(), warnings, "{text}");
+        }
+    }
+
+    #[test]
+    fn extra_parser_files_come_first() {
+        let extra = [PathBuf::from("config/parsers.conf")];
+        let path = "fixtures/config/right/everything.conf";
+        let config = load(path.as_ref(), &extra, &environment()).unwrap().config;
+        assert_eq!(config.parsers[0].time_key.as_deref(), Some("timestamp"));
+        assert_eq!(config.parsers[1].name, "all");
     }
 }

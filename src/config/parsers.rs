@@ -249,4 +249,221 @@ mod tests {
             assert_eq!(read_offset(text), expected, "{text}");
         }
     }
+
+    fn stock() -> Vec<Definition> {
+        let mut report = Report::default();
+        let environment = super::super::Environment::of([]);
+        let variables = Variables::new(&environment, &[], &mut report);
+        let mut parsers = Parsers::default();
+        parsers.read_file("parsers/parsers.conf".as_ref(), &variables, &mut report);
+        let definitions = parsers.finish(&mut report);
+        assert_eq!((report.problems, report.warnings, report.notes), (vec![], vec![], vec![]));
+        definitions
+    }
+
+    #[test]
+    fn every_stock_name_is_there() {
+        let names: Vec<_> = stock().into_iter().map(|definition| definition.name).collect();
+        let expected = [
+            "apache",
+            "apache2",
+            "apache_error",
+            "nginx",
+            "k8s-nginx-ingress",
+            "json",
+            "logfmt",
+            "docker",
+            "docker-daemon",
+            "syslog-rfc5424",
+            "syslog-rfc3164-local",
+            "syslog-rfc3164",
+            "mongodb",
+            "envoy",
+            "istio-envoy-proxy",
+            "cri",
+            "kube-custom",
+            "kmsg-netfilter-log",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_stock_patterns_take_what_they_are_named_after() {
+        for (name, line, expected) in [
+            (
+                "apache",
+                r#"1.2.3.4 - bob [10/Oct/2024:13:55:36 -0700] "GET /a?b=c HTTP/1.1" 200 2326 "http://x/" "Mozilla 5""#,
+                vec![
+                    ("host", "1.2.3.4"),
+                    ("user", "bob"),
+                    ("time", "10/Oct/2024:13:55:36 -0700"),
+                    ("method", "GET"),
+                    ("path", "/a?b=c"),
+                    ("code", "200"),
+                    ("size", "2326"),
+                    ("agent", "Mozilla 5"),
+                ],
+            ),
+            ("apache", r#"::1 - - [x] "GET / HTTP/1.0" 304 -"#, vec![("path", "/"), ("size", "-")]),
+            (
+                "apache2",
+                r#"1.2.3.4 - - [x] "GET /a HTTP/1.1" 200 5 "-" "a "quoted" agent""#,
+                vec![("path", "/a"), ("referer", "-"), ("agent", "a \"quoted\" agent")],
+            ),
+            (
+                "apache_error",
+                "[Wed Oct 11 14:32:52.123 2024] [core:error] [pid 42:tid 7] [client 1.2.3.4:99] AH1: no",
+                vec![
+                    ("time", "Oct 11 14:32:52.123 2024"),
+                    ("level", "core:error"),
+                    ("pid", "42:tid 7"),
+                    ("client", "1.2.3.4:99"),
+                    ("message", "AH1: no"),
+                ],
+            ),
+            (
+                "nginx",
+                r#"1.2.3.4 - - [x] "POST /a HTTP/2.0" 499 0 "-" "curl/8""#,
+                vec![
+                    ("remote", "1.2.3.4"),
+                    ("method", "POST"),
+                    ("path", "/a"),
+                    ("code", "499"),
+                    ("agent", "curl/8"),
+                ],
+            ),
+            (
+                "k8s-nginx-ingress",
+                r#"1.2.3.4 - - [x] "GET /a HTTP/1.1" 200 5 "-" "curl" 77 0.003 [ns-svc-80] [] 10.0.0.1:80 5 0.002 200 abc123"#,
+                vec![
+                    ("request_length", "77"),
+                    ("proxy_upstream_name", "ns-svc-80"),
+                    ("upstream_addr", "10.0.0.1:80"),
+                    ("upstream_status", "200"),
+                    ("reg_id", "abc123"),
+                ],
+            ),
+            (
+                "docker-daemon",
+                r#"time="2024-01-02T03:04:05.678Z" level=info msg="say \"hi\"""#,
+                vec![
+                    ("time", "2024-01-02T03:04:05.678Z"),
+                    ("level", "info"),
+                    ("msg", r#"say \"hi\""#),
+                ],
+            ),
+            (
+                "syslog-rfc5424",
+                r#"<34>1 2024-10-11T22:14:15.003Z host su - ID47 [a b="c \] d"][e f="g"] it failed"#,
+                vec![
+                    ("pri", "34"),
+                    ("host", "host"),
+                    ("ident", "su"),
+                    ("msgid", "ID47"),
+                    ("extradata", r#"[a b="c \] d"][e f="g"]"#),
+                    ("message", "it failed"),
+                ],
+            ),
+            ("syslog-rfc5424", "<34>1 t h i p m -", vec![("extradata", "-")]),
+            (
+                "syslog-rfc3164-local",
+                "<13>Feb  5 17:32:18 sshd[99]: hello",
+                vec![
+                    ("time", "Feb  5 17:32:18"),
+                    ("ident", "sshd"),
+                    ("pid", "99"),
+                    ("message", "hello"),
+                ],
+            ),
+            (
+                "syslog-rfc3164",
+                "<13>Feb  5 17:32:18 web-1 cron: hello there",
+                vec![("host", "web-1"), ("ident", "cron"), ("message", "hello there")],
+            ),
+            (
+                "mongodb",
+                "2024-01-02T03:04:05.678+0000 I  COMMAND  [conn7] command x.y took 5 12ms",
+                vec![
+                    ("severity", "I"),
+                    ("component", "COMMAND"),
+                    ("context", "conn7"),
+                    ("message", "command x.y took 5"),
+                    ("ms", "12"),
+                ],
+            ),
+            (
+                "envoy",
+                r#"[2024-01-02T03:04:05.678Z] "GET /a HTTP/1.1" 200 - 0 5 3 2 "-" "curl" "id-1" "shop" "10.0.0.1:80""#,
+                vec![
+                    ("start_time", "2024-01-02T03:04:05.678Z"),
+                    ("path", "/a"),
+                    ("protocol", "HTTP/1.1"),
+                    ("duration", "3"),
+                    ("authority", "shop"),
+                    ("upstream_host", "10.0.0.1:80"),
+                ],
+            ),
+            (
+                "istio-envoy-proxy",
+                r#"[2024-01-02T03:04:05.678Z] "GET /a HTTP/1.1" 200 - via_upstream - "-" 0 5 3 2 "-" "curl" "id-1" "shop" "10.0.0.1:80" inbound|80|| 127.0.0.6:1 10.0.0.1:80 10.0.0.2:9 - default"#,
+                vec![
+                    ("response_code_details", "via_upstream"),
+                    ("bytes_sent", "5"),
+                    ("upstream_cluster", "inbound|80||"),
+                    ("route_name", "default"),
+                ],
+            ),
+            (
+                "cri",
+                "2024-01-02T03:04:05.678901234+01:00 stdout F {\"a\": 1}",
+                vec![
+                    ("time", "2024-01-02T03:04:05.678901234+01:00"),
+                    ("stream", "stdout"),
+                    ("logtag", "F"),
+                    ("message", "{\"a\": 1}"),
+                ],
+            ),
+            (
+                "kube-custom",
+                "kube.my-pod-7d9f_shop_main-container-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.log",
+                vec![
+                    ("tag", "kube"),
+                    ("pod_name", "my-pod-7d9f"),
+                    ("namespace_name", "shop"),
+                    ("container_name", "main-container"),
+                ],
+            ),
+            (
+                "kmsg-netfilter-log",
+                "<4>Feb  5 17:32:18 fw kernel: [123.4] DROP: IN=eth0 OUT= MAC=aa:bb SRC=1.2.3.4 DST=5.6.7.8 LEN=40 TTL=64 PROTO=TCP SPT=99 DPT=22 WINDOW=1024 SYN",
+                vec![
+                    ("log_prefix", "DROP:"),
+                    ("in", "eth0"),
+                    ("out", ""),
+                    ("mac", "aa:bb"),
+                    ("saddr", "1.2.3.4"),
+                    ("daddr", "5.6.7.8"),
+                    ("proto", "TCP"),
+                    ("sport", "99"),
+                    ("dport", "22"),
+                    ("flags", "WINDOW=1024 SYN"),
+                ],
+            ),
+        ] {
+            let definitions = stock();
+            let definition = definitions.iter().find(|definition| definition.name == name).unwrap();
+            let Format::Regex { pattern, .. } = &definition.format else {
+                panic!("{name} has no pattern");
+            };
+            let captures = fancy_regex::Regex::new(pattern).unwrap().captures(line).unwrap();
+            let captures = captures.unwrap_or_else(|| panic!("{name} does not take {line}"));
+            for (key, value) in expected {
+                assert_eq!(
+                    captures.name(key).map(|found| found.as_str()),
+                    Some(value),
+                    "{name}: {key}"
+                );
+            }
+        }
+    }
 }

@@ -51,7 +51,7 @@ impl ServiceSettings {
                 Some(time) => *flush = time,
                 None => report.refuse(
                     &found.place,
-                    format!("'{}' must be more than 0 seconds; write for example '1'", found.value),
+                    format!("'{}' is no time above 0 seconds; write for example '1'", found.value),
                 ),
             }
         }

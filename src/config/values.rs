@@ -88,7 +88,8 @@ impl Values {
     fn check_standing(&mut self, found: &Found, report: &mut Report) {
         match found.key.standing {
             Standing::Obeyed => {}
-            Standing::Note(_) if found.says_the_usual() => {}
+            // A boolean that cannot be read is off; a warning says so, or the start stops.
+            Standing::Note(_) if found.says_the_usual() || found.is_no_boolean() => {}
             Standing::Note(why) => {
                 report.note(&found.place, format!("accepted, not obeyed: {why}"));
             }
@@ -104,7 +105,7 @@ impl Values {
         }
     }
 
-    /// The value that counts: a plugin's own key and a parser's count once, others the last time.
+    /// The value that counts: the last one. (More than one of a plugin's own was refused.)
     pub(super) fn find(&self, name: &str) -> Option<&Found> {
         debug_assert!(find_key(self.groups, name).is_some(), "'{name}' is declared nowhere");
         self.found.iter().rfind(|found| found.key.is_called(name))

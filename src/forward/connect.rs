@@ -45,8 +45,7 @@ async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
 }
 
 async fn connect_to(address: SocketAddr, settings: &Settings) -> io::Result<TcpStream> {
-    let socket =
-        if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = settings.source_address {
         socket.bind(SocketAddr::new(source, 0))?;
     }

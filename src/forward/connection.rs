@@ -210,8 +210,7 @@ impl<'a> Connection<'a> {
         let limit = self.settings.ack_timeout;
         let acks = self.unconfirmed.iter().map(|s| (ack(s), Failure::NoAck { limit }));
         let limit = self.settings.io_timeout;
-        let write =
-            self.outgoing.iter().map(|o| (o.progress + limit, Failure::Stalled { limit }));
+        let write = self.outgoing.iter().map(|o| (o.progress + limit, Failure::Stalled { limit }));
         let never = Instant::now() + Duration::from_secs(3600);
         acks.chain(write).min_by_key(|(at, _)| *at).unwrap_or((never, Failure::Idle))
     }

@@ -97,7 +97,8 @@ impl Encoder {
         let path = if self.path_key.is_some() { path.as_os_str().len() * 3 } else { 0 };
         let keys = [Some(&self.text_key), self.path_key.as_ref(), self.offset_key.as_ref()];
         let keys: usize = keys.into_iter().flatten().map(|key| key.len() + 5).sum();
-        3 * length + OVERHEAD + keys + path + self.added_by_filters
+        let parser = self.parser.as_ref().map_or(0, Parser::added_bytes);
+        3 * length + OVERHEAD + keys + path + parser + self.added_by_filters
     }
 
     /// Appends the event of a line that is UTF-8. `None`: a filter took it out.
@@ -160,7 +161,7 @@ impl Encoder {
         origin: Origin<'_>,
         out: &mut Vec<u8>,
     ) -> Option<EventTime> {
-        let Some(parser) = &mut self.parser else {
+        let Some(parser) = &self.parser else {
             self.write_text(line, origin, out);
             return None;
         };

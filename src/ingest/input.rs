@@ -163,7 +163,8 @@ impl Input {
                 let out = chunk.bytes_mut();
                 let kept = if line.content.len() > self.tail.settings().line_limit {
                     self.counters.lines_cut.add(1);
-                    let cut = lines::cut_at_character(line.content, self.tail.settings().line_limit);
+                    let cut =
+                        lines::cut_at_character(line.content, self.tail.settings().line_limit);
                     self.counters.lost_long_line_bytes.add((line.content.len() - cut.len()) as u64);
                     self.encoder.encode_cut(cut, origin, filters, out)
                 } else if let Some(text) = text {

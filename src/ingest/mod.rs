@@ -105,8 +105,7 @@ impl Ingest {
     /// Ready to run. No inotify (limits) means looking at files instead, and one log line.
     pub fn new(parts: Parts) -> Self {
         let now = Instant::now();
-        let wants_watch =
-            parts.inputs.iter().any(|input| input.tail.settings().inotify_watcher);
+        let wants_watch = parts.inputs.iter().any(|input| input.tail.settings().inotify_watcher);
         Self {
             watch: if wants_watch { open_watch() } else { None },
             parts,
@@ -450,9 +449,8 @@ impl Ingest {
 
     fn is_quiet(&mut self, now: Instant) -> bool {
         let drain = self.parts.drain;
-        let is_quiet = |input: &Input| {
-            input.tail.is_quiet(now, drain.quiet, drain.quiet_if_closed())
-        };
+        let is_quiet =
+            |input: &Input| input.tail.is_quiet(now, drain.quiet, drain.quiet_if_closed());
         if !self.parts.inputs.iter().all(is_quiet) {
             return false;
         }
@@ -521,9 +519,11 @@ impl Ingest {
         let chunks = self.parts.inputs.iter_mut().filter_map(|input| input.chunks.next_due()).min();
         let has_rotated = self.parts.inputs.iter().any(|input| input.tail.has_rotated());
         let looks = self.watch.is_none()
-            || self.parts.inputs.iter().any(|i| {
-                i.tail.has_unwatched() || !i.tail.settings().inotify_watcher
-            });
+            || self
+                .parts
+                .inputs
+                .iter()
+                .any(|i| i.tail.has_unwatched() || !i.tail.settings().inotify_watcher);
         let has_unused = self.parts.inputs.iter().any(|input| input.chunks.unused() > 0);
         let stops = self.parts.controls.is_stopping();
         let saves = self.positions_changed && !self.parts.stores.is_empty();

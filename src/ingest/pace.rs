@@ -58,7 +58,10 @@ mod tests {
                 }
             }
             let wanted = u64::from(per_second) * 10;
-            assert!(gone >= wanted * 99 / 100 && gone <= wanted * 101 / 100 + 1, "{gone} of {wanted}");
+            assert!(
+                gone >= wanted * 99 / 100 && gone <= wanted * 101 / 100 + 1,
+                "{gone} of {wanted}"
+            );
         }
     }
 }

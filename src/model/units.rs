@@ -11,11 +11,11 @@ use std::time::Duration;
 
 /// `true`, `on`, `yes`, `false`, `off`, `no`, in any case. Nothing else: `1` is not a boolean.
 pub fn parse_boolean(text: &str) -> Option<bool> {
-    let is = |word: &&str| text.eq_ignore_ascii_case(word);
-    if ["true", "on", "yes"].iter().any(|word| is(word)) {
-        return Some(true);
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "on" | "yes" => Some(true),
+        "false" | "off" | "no" => Some(false),
+        _ => None,
     }
-    ["false", "off", "no"].iter().any(|word| is(word)).then_some(false)
 }
 
 /// A size in bytes as Fluent Bit has it: a number and at most `K`, `M` or `G`, with or without a
@@ -121,6 +121,8 @@ fn whole_bytes(bytes: f64) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -211,6 +213,28 @@ mod tests {
         ] {
             assert_eq!(parse_time(text), plain, "{text}");
             assert_eq!(time_in_fluent_bit(text), there, "{text} in Fluent Bit");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_size_in_whole_kilobytes_is_read_as_it_was_written(kilobytes in 0_usize..1_000_000) {
+            for unit in ["k", "KB"] {
+                prop_assert_eq!(parse_size(&format!("{kilobytes}{unit}")), Some(kilobytes * 1_000));
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_literal_or_none(text in "[-+.0-9eEkKmMsx é]{0,8}|.{0,8}") {
+            if let Some(bytes) = parse_size(&text) {
+                prop_assert_eq!(parse_size_plainly(&text), Some(bytes), "the two never disagree");
+            }
+            if let Some(number) = parse_integer(&text) {
+                prop_assert_eq!(leading_integer(&text), Some(number));
+            }
+            parse_time(&text);
+            time_in_fluent_bit(&text);
+            seconds_and_nanos_in_fluent_bit(&text);
         }
     }
 

@@ -93,11 +93,7 @@ impl Transcoder<'_> {
     }
 
     /// The value of the time key: copied like any other, and read.
-    fn time_value(
-        &mut self,
-        field: &TimeField,
-        read_at: EventTime,
-    ) -> Result<TimeFound, Unparsed> {
+    fn time_value(&mut self, field: &TimeField, read_at: EventTime) -> Result<TimeFound, Unparsed> {
         let first = self.next_token();
         let from = self.at;
         if first == Some(b'"') {

@@ -131,7 +131,8 @@ impl Tail {
             }
         }
         self.forget_places_not_in(&listed, &directories);
-        let every = !self.has_scanned || self.is_silent || directories.iter().any(|d| !is_watched(d));
+        let every =
+            !self.has_scanned || self.is_silent || directories.iter().any(|d| !is_watched(d));
         self.look_at_files(now, if every { 1 } else { LOOKED_AT_IN_TURN });
         if !self.has_scanned {
             self.count_what_is_gone();
@@ -231,8 +232,7 @@ impl Tail {
 
     /// Whether [`Tail::look_at_unwatched`] has anything to do.
     pub fn has_unwatched(&self) -> bool {
-        self.is_silent
-            || self.files.values().any(|file| file.is_unwatched || file.place.is_none())
+        self.is_silent || self.files.values().any(|file| file.is_unwatched || file.place.is_none())
     }
 
     // === Notices
@@ -247,7 +247,8 @@ impl Tail {
                     self.hear_arrived(&notice.path, leaving.remove(&cookie), now);
                 }
                 What::Left(cookie) => {
-                    if self.globs.matches(&notice.path) || self.by_place.contains_key(&notice.path) {
+                    if self.globs.matches(&notice.path) || self.by_place.contains_key(&notice.path)
+                    {
                         leaving.insert(cookie, self.original_path(&notice.path));
                     }
                     self.lose_place(&notice.path);
@@ -266,8 +267,7 @@ impl Tail {
                 self.look_at_unwatched(now, true);
                 continue;
             }
-            let Some(file) =
-                self.by_place.get(&notice.path).and_then(|id| self.files.get_mut(id))
+            let Some(file) = self.by_place.get(&notice.path).and_then(|id| self.files.get_mut(id))
             else {
                 continue;
             };

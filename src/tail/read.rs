@@ -105,7 +105,10 @@ mod tests {
     fn a_read_continues_only_where_the_bytes_before_are_the_same() {
         let file = file_of(&b"0123456789".repeat(20));
         let mut buffer = ReadBuffer::default();
-        assert_eq!(buffer.read(&file, Mark::default(), 150).unwrap(), Found::Next { at_end: false });
+        assert_eq!(
+            buffer.read(&file, Mark::default(), 150).unwrap(),
+            Found::Next { at_end: false }
+        );
         let mark = buffer.mark(150);
         assert_eq!(mark_of_file(&file, 150).unwrap(), Some(mark));
         assert_eq!(buffer.read(&file, mark, 100).unwrap(), Found::Next { at_end: true });

@@ -27,12 +27,12 @@ pub struct Told {
 
 impl Told {
     /// To follow `*.log` in a directory and to ship to a receiver, as in the reference
-    /// configuration but for a `Flush` that tests can wait for.
+    /// configuration but for a `Flush` and a `Drain_Quiet` that tests can wait for.
     pub fn to_follow(logs: &LogDir, fluentd: &FakeFluentd) -> Self {
         Self {
             path: logs.path().join("*.log").display().to_string(),
             port: fluentd.port(),
-            service: vec!["Flush 0.1".to_owned()],
+            service: vec!["Flush 0.1".to_owned(), "Drain_Quiet 100ms".to_owned()],
             input: Vec::new(),
             output: Vec::new(),
             environment: vec![
@@ -47,8 +47,10 @@ impl Told {
         self
     }
 
-    /// A key of `[SERVICE]`; it comes after our own, and the last one wins.
+    /// A key of `[SERVICE]`, in place of our own.
     pub fn service(mut self, line: &str) -> Self {
+        let key = line.split(' ').next().unwrap_or_default();
+        self.service.retain(|other| other.split(' ').next() != Some(key));
         self.service.push(line.to_owned());
         self
     }
