@@ -13,14 +13,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
-use crate::buffer::router::Selector;
 use crate::buffer::{Budget, Home, OpenChunks, Router};
 use crate::checkpoint::{Remembered, Store};
 use crate::config::Config;
 use crate::filter::Filter;
 use crate::forward::{Inlet, Upstream};
 use crate::ingest::{Controls, Drain, Encoder, Ingest, Input, Outlet, Pace, Parts, Waker, waker};
-use crate::model::Counters;
+use crate::model::{Counters, Selector};
 use crate::parse::Parser;
 use crate::tail::Tail;
 use crate::{forward, tail};

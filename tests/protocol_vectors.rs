@@ -9,10 +9,11 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use log_ambassador::model::cursor::{Fault, Scanner};
 use log_ambassador::model::{EventTime, Tag};
 use log_ambassador::protocol::frame::{self, Mode, Reason, Root};
 use log_ambassador::protocol::{
-    AckDecoder, AckError, ChunkId, Fault, Frame, FrameError, Limits, Scanner, ack, json,
+    AckDecoder, AckError, ChunkId, Frame, FrameError, Limits, ack, json,
 };
 use proptest::prelude::*;
 use support::Event;

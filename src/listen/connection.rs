@@ -12,8 +12,9 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::SinkClosed;
+use crate::model::cursor::Scanner;
 use crate::protocol::frame::{Place, Root};
-use crate::protocol::{Frame, FrameError, Limits, Scanner, ack};
+use crate::protocol::{Frame, FrameError, Limits, ack};
 
 /// The room for one read.
 const READ_SIZE: usize = 64 << 10;

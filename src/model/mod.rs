@@ -5,8 +5,10 @@
 //! one needs it.
 
 pub mod counters;
+pub mod cursor;
 pub mod mention;
 pub mod record;
+pub mod selector;
 pub mod span;
 pub mod tag;
 pub mod time;
@@ -14,6 +16,7 @@ pub mod units;
 
 pub use counters::{Counter, Counters};
 pub use mention::Mentions;
+pub use selector::{NotARegex, Selector};
 pub use span::{FileId, Share, SpanId};
 pub use tag::{Pattern, Tag};
 pub use time::EventTime;

@@ -3,7 +3,8 @@
 //! In:  keys and values
 //! Out: the bytes of a MessagePack map, always in the shortest form
 //!
-//! Reading records back is in `protocol/reader.rs`; nothing on the way from file to socket does.
+//! Reading records back is in `model/cursor.rs`; on the way from file to socket only a filter that
+//! looks inside does.
 
 /// The most pairs (of a map) or values (of an array) a header of one byte can announce.
 const FIX_MAX: usize = 15;
@@ -57,14 +58,21 @@ pub fn write_map_header(out: &mut Vec<u8>, pairs: usize) {
 /// `encoded` holds `pairs` keys and values, already MessagePack. Existing keys of the same name
 /// stay, as in Fluent Bit: a reader that keeps the last one sees the new value.
 pub fn append_pairs(out: &mut Vec<u8>, start: usize, pairs: usize, encoded: &[u8]) {
-    let (had, header) = read_map_header(&out[start..]).expect("a record begins with a map header");
-    let (bytes, length) = map_header(had + pairs);
+    let (had, _) = read_map_header(&out[start..]).expect("a record begins with a map header");
+    set_pairs(out, start, had + pairs);
+    out.extend_from_slice(encoded);
+}
+
+/// Makes the header of the record that begins at `start` announce `pairs` pairs, in its shortest
+/// form; what follows the header moves if its length changes.
+pub fn set_pairs(out: &mut Vec<u8>, start: usize, pairs: usize) {
+    let (_, header) = read_map_header(&out[start..]).expect("a record begins with a map header");
+    let (bytes, length) = map_header(pairs);
     if length == header {
         out[start..start + length].copy_from_slice(&bytes[..length]);
     } else {
         out.splice(start..start + header, bytes[..length].iter().copied());
     }
-    out.extend_from_slice(encoded);
 }
 
 /// How many pairs the map that begins here has, and how many bytes its header takes.

@@ -6,7 +6,7 @@
 //! Ids are matched byte for byte, and by id, not by order: the protocol promises none.
 
 use super::frame::WireId;
-use super::reader::{ReadError, Reader, Scanner, Token};
+use crate::model::cursor::{ReadError, Reader, Scanner, Token};
 
 /// Appends the acknowledgement of a chunk. Write it with one call: Fluentd and Fluent Bit fail
 /// on an ack that arrives in two pieces.

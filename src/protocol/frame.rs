@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::inflate::{self, InflateError};
-use super::reader::{Fault, ReadError, Reader, Token};
+use crate::model::cursor::{Fault, ReadError, Reader, Token};
 use crate::model::record::{write_map_header, write_str};
 use crate::model::{EventTime, Tag};
 

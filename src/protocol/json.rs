@@ -13,7 +13,7 @@ use std::io::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::reader::{Fault, MAX_DEPTH, ReadError, Reader, Token};
+use crate::model::cursor::{Fault, MAX_DEPTH, ReadError, Reader, Token};
 
 /// Appends the JSON of the value that `bytes` are. What was appended before an error stays.
 pub fn write_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ReadError> {

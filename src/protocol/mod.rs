@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sender:    chunk ── frame::head, frame::tail ──▶ bytes …   bytes ── ack::AckDecoder ──▶ chunk ids
-//! receiver:  bytes ── reader::Scanner ──▶ whole frames ── frame::Frame ──▶ events, ack::encode ──▶ bytes
+//! receiver:  bytes ── model::cursor::Scanner ──▶ whole frames ── frame::Frame ──▶ events, ack::encode ──▶ bytes
 //! ```
 //!
 //! No socket, no clock, no dice: whoever waits (`forward`, `listen`) calls what is here.
@@ -13,8 +13,6 @@ pub mod ack;
 pub mod frame;
 pub mod inflate;
 pub mod json;
-pub mod reader;
 
 pub use ack::{AckDecoder, AckError};
 pub use frame::{ChunkId, Event, Frame, FrameError, Limits};
-pub use reader::{Fault, ReadError, Reader, Scanner, Token};
