@@ -74,6 +74,11 @@ impl OpenChunk {
         self.shares.iter().map(|share| share.file)
     }
 
+    /// Bytes of files its events were.
+    pub fn file_bytes(&self) -> u64 {
+        self.shares.iter().map(|share| share.bytes).sum()
+    }
+
     /// Moves to a larger buffer that `more` pays for. The old buffer comes back, empty.
     pub fn move_to(&mut self, mut larger: Vec<u8>, more: Reservation) -> Vec<u8> {
         larger.extend_from_slice(&self.bytes);
@@ -124,6 +129,11 @@ impl Chunk {
     /// Takes it apart: its buffer, to be used again, and its shares. The memory is free again.
     pub fn into_parts(self) -> (Vec<u8>, Vec<Share>) {
         (self.entries, self.shares)
+    }
+
+    /// Bytes of files its events were.
+    pub fn file_bytes(&self) -> u64 {
+        self.shares.iter().map(|share| share.bytes).sum()
     }
 
     /// What it takes of the memory limit.

@@ -293,9 +293,9 @@ impl OpenChunks {
         self.pool.held()
     }
 
-    /// Whether no chunk is open.
-    pub fn is_empty(&self) -> bool {
-        self.slots.iter().all(|slot| slot.open.is_none())
+    /// Bytes of files whose events are in open chunks.
+    pub fn file_bytes(&self) -> u64 {
+        self.slots.iter().filter_map(|slot| slot.open.as_ref()).map(OpenChunk::file_bytes).sum()
     }
 
     /// The budget its chunks are paid from.

@@ -213,17 +213,22 @@ impl Input {
             filters: &slice.route.filters,
         };
         let out = chunk.bytes_mut();
+        let mut bytes = line.taken as u64;
         let kept = if line.content.len() > limit {
             let cut = lines::cut_at_character(line.content, limit);
+            let lost = (line.content.len() - cut.len()) as u64;
+            bytes -= lost;
             self.counters.lines_cut.add(1);
-            self.counters.lost_long_line_bytes.add((line.content.len() - cut.len()) as u64);
+            self.counters.lost_long_line_bytes.add(lost);
             self.encoder.encode_cut(cut, origin, filters, out)
         } else if let Some(text) = text {
             self.encoder.encode(text, origin, filters, out)
         } else {
             self.encoder.encode_bytes(line.content, origin, filters, out)
         };
-        if kept.is_some() && chunk.add(slice.file, slice.span, line.taken as u64) {
+        if kept.is_none() {
+            self.counters.bytes_filtered.add(bytes);
+        } else if chunk.add(slice.file, slice.span, bytes) {
             slice.shares += 1;
         }
         true
@@ -232,15 +237,18 @@ impl Input {
     /// Whether a complete line makes an event.
     fn wants(&self, line: &Line<'_>, route: &Route) -> bool {
         let settings = self.tail.settings();
+        let bytes = line.taken as u64;
         if !route.has_output {
             self.counters.unmatched_events.add(1);
+            self.counters.bytes_filtered.add(bytes);
             return false;
         }
         if settings.skip_empty_lines && lines::is_empty(line.content) {
+            self.counters.bytes_filtered.add(bytes);
             return false;
         }
         if line.content.len() > settings.line_limit && settings.long_lines == LongLines::Skip {
-            self.counters.lost_long_line_bytes.add(line.content.len() as u64);
+            self.counters.lost_long_line_bytes.add(bytes);
             return false;
         }
         true
@@ -269,7 +277,9 @@ impl Input {
                 filters: &slice.route.filters,
             };
             let kept = self.encoder.encode_cut(cut, origin, lent.filters, chunk.bytes_mut());
-            if kept.is_some() && chunk.add(slice.file, slice.span, cut.len() as u64) {
+            if kept.is_none() {
+                self.counters.bytes_filtered.add(cut.len() as u64);
+            } else if chunk.add(slice.file, slice.span, cut.len() as u64) {
                 slice.shares += 1;
             }
             sent = cut.len();
@@ -303,6 +313,7 @@ impl Input {
             return Turn::AtEnd;
         };
         if !route.has_output {
+            self.counters.bytes_filtered.add(line.taken as u64);
             file.take_partial(lent.buffer, 0);
             return Turn::AtEnd;
         }

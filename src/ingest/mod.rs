@@ -7,6 +7,7 @@
 //! there is none, every open chunk leaves and the loop waits for some to come back. Bytes read and
 //! not appended are simply forgotten: they are in the file.
 
+pub mod accounts;
 pub mod encode;
 pub mod input;
 pub mod pace;
@@ -19,8 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{error, info, warn};
 
+use self::accounts::Accounts;
 pub use self::encode::Encoder;
 pub use self::input::Input;
 use self::input::{Lent, Route, Turn};
@@ -32,7 +34,7 @@ use crate::buffer::{Chunk, Delivery, Fate, Home, Router, Sealing};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
 use crate::model::{Counters, FileId, Mentions, Tag};
-use crate::tail::{ReadBuffer, Watch, watch};
+use crate::tail::{ReadBuffer, Seen, Watch, watch};
 
 /// Takes the deliveries of one output.
 pub type Outlet = Box<dyn Fn(Delivery) + Send>;
@@ -87,6 +89,8 @@ pub struct Ingest {
     returned: Vec<(Chunk, Fate)>,
     /// Chunks that are with the outputs.
     away: usize,
+    /// Bytes of files their events were.
+    away_bytes: u64,
     /// Some input has something to read, and no memory for it.
     is_short_of_memory: bool,
     /// When notices about data are read next. `None`: all is quiet, and they are waited on.
@@ -113,6 +117,7 @@ impl Ingest {
             routes: HashMap::new(),
             returned: Vec::new(),
             away: 0,
+            away_bytes: 0,
             is_short_of_memory: false,
             next_data: None,
             next_look: now,
@@ -154,6 +159,7 @@ impl Ingest {
         self.parts.home.empty_into(&mut self.returned);
         for (chunk, fate) in std::mem::take(&mut self.returned) {
             self.away -= 1;
+            self.away_bytes -= chunk.file_bytes();
             self.positions_changed = true;
             self.last_moved = Instant::now();
             self.settle(chunk, fate);
@@ -166,8 +172,12 @@ impl Ingest {
             Fate::Acknowledged => {
                 counters.chunks_acknowledged.add(1);
                 counters.events_acknowledged.add(u64::from(chunk.events));
+                counters.bytes_acknowledged.add(chunk.file_bytes());
             }
-            Fate::Lost => counters.lost_retry_limit.add(u64::from(chunk.events)),
+            Fate::Lost => {
+                counters.lost_retry_limit.add(u64::from(chunk.events));
+                counters.lost_retry_limit_bytes.add(chunk.file_bytes());
+            }
             // The process ends: its lines are read again at the next start.
             Fate::Abandoned => return,
         }
@@ -369,7 +379,9 @@ impl Ingest {
 
     fn deliver(&mut self, chunk: Chunk) {
         self.parts.counters.chunks.add(1);
+        self.parts.counters.events.add(u64::from(chunk.events));
         self.away += 1;
+        self.away_bytes += chunk.file_bytes();
         let outputs = self.parts.router.route(&chunk.tag);
         let deliveries = Delivery::of(chunk, outputs.len(), &self.parts.home);
         for (output, delivery) in outputs.into_iter().zip(deliveries) {
@@ -484,8 +496,27 @@ impl Ingest {
         self.next_save = Instant::now();
         self.save_positions(Instant::now());
         self.parts.controls.report_left(|| self.left());
+        self.balance();
         for (store, _) in std::mem::take(&mut self.parts.stores) {
             store.finish();
+        }
+    }
+
+    /// Says where every byte went. A difference is a fault of ours.
+    fn balance(&mut self) {
+        let inputs = &self.parts.inputs;
+        let mut seen = Seen::default();
+        inputs.iter().for_each(|input| seen += input.tail.seen());
+        let accounts = Accounts {
+            held_unread: inputs.iter().map(|input| input.tail.unread()).sum(),
+            held_in_memory: self.away_bytes
+                + inputs.iter().map(|input| input.chunks.file_bytes()).sum::<u64>(),
+            ..Accounts::of(&self.parts.counters, seen)
+        };
+        if accounts.is_balanced() {
+            info!("bytes: {accounts}");
+        } else {
+            error!("bytes are unaccounted for, please report it: {accounts}");
         }
     }
 

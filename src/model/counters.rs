@@ -76,6 +76,14 @@ counters! {
     chunks_resent,
     /// Events given up after `Retry_Limit`.
     lost_retry_limit,
+    /// The bytes of files they were.
+    lost_retry_limit_bytes,
+    /// Bytes of deleted files that were let go for `Max_Held_Bytes`, or could not be opened again.
+    lost_held_bytes,
+    /// Bytes of files whose events were acknowledged by every output.
+    bytes_acknowledged,
+    /// Bytes that made no event, on purpose: filtered out, empty lines, no output.
+    bytes_filtered,
     /// Bytes of lines above the line limit that `Skip_Long_Lines` (or the cut) left out.
     lost_long_line_bytes,
     /// Bytes that were unread when a file was truncated: a lower bound.

@@ -453,3 +453,232 @@ fn quotes_and_escapes(word: u64) -> u64 {
     let escapes = zeros(word ^ (LOWEST * b'\\' as u64));
     (quotes | escapes) & (LOWEST << 7)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::{MessagePack, READ_AT, message_pack};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A line of `records.jsonl`: either `record` or `unparsed` is there.
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        line: String,
+        record: Option<MessagePack>,
+        unparsed: Option<String>,
+    }
+
+    fn read(line: &str) -> Result<Vec<u8>, Unparsed> {
+        let mut out = Vec::new();
+        transcode(line, None, READ_AT, &mut out).map(|_| out)
+    }
+
+    fn named(reason: Unparsed) -> String {
+        match reason {
+            Unparsed::NotAnObject => "not an object".to_owned(),
+            Unparsed::NotJson { at } => format!("not JSON at {at}"),
+            Unparsed::MoreText { at } => format!("more text at {at}"),
+            reason => format!("{reason:?}"),
+        }
+    }
+
+    #[test]
+    fn the_fixture_is_read_as_it_says() {
+        let cases = include_str!("../../fixtures/parse/json/records.jsonl");
+        for line in cases.lines() {
+            let case: Case = serde_json::from_str(line).unwrap();
+            let expected = match (case.record, case.unparsed) {
+                (Some(record), None) => Ok(record.0),
+                (None, Some(reason)) => Err(reason),
+                _ => panic!("either a record or a reason: {line}"),
+            };
+            assert_eq!(read(&case.line).map_err(named), expected, "{}", case.line);
+        }
+    }
+
+    #[test]
+    fn as_many_levels_are_read_as_readers_of_message_pack_allow() {
+        for (open, close) in [("{\"a\":", "}"), ("[", "]")] {
+            let nested = |levels: usize| {
+                let inner = levels - 1;
+                format!("{{\"a\":{}1{}}}", open.repeat(inner), close.repeat(inner))
+            };
+            assert_eq!(read(&nested(63)).unwrap(), message_pack(&nested(63)).unwrap(), "{open}");
+            assert_eq!(read(&nested(64)), Err(Unparsed::TooDeep), "{open}");
+            assert_eq!(read(&nested(100_000)), Err(Unparsed::TooDeep), "{open}");
+        }
+    }
+
+    #[test]
+    fn texts_of_every_length_are_copied_whole() {
+        for length in (0..300).chain([65_535, 65_536, 70_000]) {
+            let text = "é".repeat(length / 2) + &"x".repeat(length % 2);
+            for line in [
+                format!(r#"{{"a":"{text}"}}"#),
+                format!(r#"{{"{text}":"{text}","z":1}}"#),
+                format!(r#"{{"a":"{text}\n","b":"\t{text}"}}"#),
+                format!(r#"{{"a":["{text}","{text}"]}}"#),
+            ] {
+                assert_eq!(read(&line).unwrap(), message_pack(&line).unwrap(), "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn maps_and_arrays_of_every_size_have_the_shortest_header() {
+        for size in [0, 1, 15, 16, 17, 65_535, 65_536] {
+            let pairs = vec![r#""k":1"#; size].join(",");
+            let values = vec!["1"; size].join(",");
+            for line in [format!("{{{pairs}}}"), format!(r#"{{"a":[{values}],"b":{{{pairs}}}}}"#)] {
+                assert_eq!(read(&line).unwrap(), message_pack(&line).unwrap(), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_before_the_record_is_left_alone_also_on_an_error() {
+        let mut out = vec![1, 2, 3];
+        let error = transcode(r#"{"a":[1,"b",}"#, None, READ_AT, &mut out);
+        assert_eq!(error, Err(Unparsed::NotJson { at: 12 }));
+        assert_eq!(out, [1, 2, 3]);
+        transcode("{}", None, READ_AT, &mut out).unwrap();
+        assert_eq!(out, [1, 2, 3, 0x80]);
+    }
+
+    /// JSON as loggers and as nobody writes it: blanks, escapes, long and odd numbers, duplicates.
+    fn any_value() -> impl Strategy<Value = String> {
+        let number = prop_oneof![
+            "-?(0|[1-9][0-9]{0,21})",
+            "-?(0|[1-9][0-9]{0,17})[.][0-9]{1,18}",
+            "-?(0|[1-9][0-9]{0,3})([.][0-9]{1,3})?[eE][+-]?[0-9]{1,3}",
+            any::<f64>()
+                .prop_filter("finite", |value| value.is_finite())
+                .prop_map(|v| v.to_string()),
+            any::<f64>()
+                .prop_filter("finite", |value| value.is_finite())
+                .prop_map(|v| format!("{v:e}")),
+            any::<i64>().prop_map(|value| value.to_string()),
+            any::<u64>().prop_map(|value| value.to_string()),
+        ];
+        let scalar = prop_oneof![
+            number,
+            any_text(),
+            prop::sample::select(vec!["true", "false", "null", "{}", "[]"]).prop_map(str::to_owned),
+        ];
+        scalar.prop_recursive(3, 12, 4, |inner| {
+            let list = prop::collection::vec((inner.clone(), "[ \t\n\r]{0,2}"), 1..4);
+            prop_oneof![
+                list.prop_map(|values| {
+                    let values: Vec<_> = values
+                        .iter()
+                        .map(|(value, blank)| format!("{blank}{value}{blank}"))
+                        .collect();
+                    format!("[{}]", values.join(","))
+                }),
+                prop::collection::vec((any_text(), inner), 1..4).prop_map(object),
+            ]
+        })
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            "[a-z ]{0,40}",
+            "[^\"\\\\\\x00-\\x1f]{0,8}",
+            r#"\\["\\/bfnrt]"#,
+            r"\\u[0-9a-cA-Cef][0-7][0-9a-fA-F]{2}",
+            r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}",
+        ];
+        prop::collection::vec(piece, 0..5).prop_map(|pieces| format!("\"{}\"", pieces.concat()))
+    }
+
+    fn object(pairs: Vec<(String, String)>) -> String {
+        let pairs: Vec<_> = pairs.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+        format!("{{{}}}", pairs.join(","))
+    }
+
+    fn any_line() -> impl Strategy<Value = String> {
+        prop::collection::vec((any_text(), any_value()), 0..6).prop_map(object)
+    }
+
+    /// Lines that are nearly JSON: a character of a good one is taken out, put in or cut off.
+    fn damaged_line() -> impl Strategy<Value = String> {
+        let tokens = r#"{}[]:,"\\ 0159-+.eEtfnu/\u{1}é"#;
+        let put = prop::sample::select(tokens.chars().collect::<Vec<_>>());
+        (any_line(), any::<prop::sample::Index>(), prop::option::of(put), 0..3).prop_map(
+            |(line, place, put, damage)| {
+                let mut characters: Vec<char> = line.chars().collect();
+                let place = place.index(characters.len());
+                match damage {
+                    0 => characters.truncate(place),
+                    1 => drop(characters.remove(place)),
+                    _ => characters[place] = put.unwrap_or('x'),
+                }
+                characters.extend(put);
+                characters.into_iter().collect()
+            },
+        )
+    }
+
+    /// Where serde_json and we differ on purpose: control characters and lone surrogates, which it
+    /// refuses, and the integer -0, a float to it.
+    fn is_read_differently_on_purpose(line: &str) -> bool {
+        let surrogate = fancy_regex::Regex::new(r"(?i)\\ud[89a-f]").unwrap();
+        let minus_zero = fancy_regex::Regex::new(r"-0(?![0-9.eE])").unwrap();
+        line.bytes().any(|byte| byte < b' ')
+            || surrogate.is_match(line).unwrap()
+            || minus_zero.is_match(line).unwrap()
+    }
+
+    fn assert_small(line: &str) -> Result<(), TestCaseError> {
+        // The largest length at any moment shows in what a failing line leaves before it is cut.
+        let mut out = Vec::new();
+        let mut transcoder = Transcoder { line, json: line.as_bytes(), at: 0, out: &mut out };
+        let _parsed = transcoder.line(None, READ_AT);
+        prop_assert!(out.len() <= 3 * line.len() + 16, "{} bytes for {}", out.len(), line);
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn a_line_is_read_as_serde_json_reads_it(line in any_line()) {
+            let ours = read(&line).ok();
+            let theirs = message_pack(&line).ok();
+            if ours != theirs {
+                prop_assert!(is_read_differently_on_purpose(&line), "{:?}\n{:x?}\n{:x?}", line, ours, theirs);
+            }
+            assert_small(&line)?;
+        }
+
+        #[test]
+        fn a_damaged_line_is_refused_where_serde_json_refuses_it(line in damaged_line()) {
+            let theirs = message_pack(&line).ok().filter(|_| line.trim_start().starts_with('{'));
+            let ours = read(&line).ok();
+            if ours != theirs {
+                prop_assert!(is_read_differently_on_purpose(&line), "{:?}\n{:x?}\n{:x?}", line, ours, theirs);
+            }
+            assert_small(&line)?;
+        }
+
+        #[test]
+        fn no_text_makes_it_panic_or_grow(text in r#"([{}\[\]:,"\\u0-9e.tfn -]|true|"a":|\PC){0,60}"#) {
+            assert_small(&text)?;
+            assert_small(&format!("{{{text}"))?;
+            assert_small(&format!("{{\"a\":[{text}"))?;
+        }
+    }
+
+    #[test]
+    fn the_worst_lines_stay_below_three_times_their_length() {
+        for value in ["0.0", "1e0", "65536", "128", "\"\"", "{}", "\"\\n\"", "\"\\ud800\"", "-1.5"]
+        {
+            for count in [1, 15, 16, 100, 70_000] {
+                let line = format!("{{\"\":[{}", vec![value; count].join(","));
+                assert_small(&line).unwrap();
+                assert_small(&(line + "]}")).unwrap();
+            }
+        }
+    }
+}

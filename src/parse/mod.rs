@@ -11,6 +11,8 @@ mod fields;
 mod json;
 mod logfmt;
 mod ltsv;
+#[cfg(test)]
+mod oracle;
 mod regex;
 mod time;
 

@@ -8,6 +8,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::AddAssign;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,6 +64,25 @@ pub enum Reading {
     AtEnd,
 }
 
+/// Bytes of a file, over all its generations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The highest size of each generation, less where its reading began.
+    pub written: u64,
+    /// Holes that were left out.
+    pub holes: u64,
+    /// Taken although they had been sent before, as a partial line.
+    pub sent_again: u64,
+}
+
+impl AddAssign for Seen {
+    fn add_assign(&mut self, other: Self) {
+        self.written += other.written;
+        self.holes += other.holes;
+        self.sent_again += other.sent_again;
+    }
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub struct FollowedFile {
@@ -95,6 +115,7 @@ pub struct FollowedFile {
     head: Vec<u8>,
     /// The highest size seen in this generation.
     size: u64,
+    seen: Seen,
     /// Size and time of change at the last look.
     looked_at: Option<(u64, i64, i64)>,
     /// How many bytes the next read must bring at least, because the line is longer than a slice.
@@ -128,6 +149,7 @@ impl FollowedFile {
             next: Mark::default(),
             head: Vec::new(),
             size: metadata.len(),
+            seen: Seen { written: metadata.len(), ..Seen::default() },
             looked_at: None,
             wanted: 0,
             may_be_in_hole: false,
@@ -142,6 +164,7 @@ impl FollowedFile {
         self.ledger = Ledger::starting_at(position);
         self.next = position;
         self.head = head;
+        self.seen.written = self.size.saturating_sub(position.offset);
     }
 
     /// Starts at the end of what the file holds now.
@@ -175,7 +198,7 @@ impl FollowedFile {
         let length = self.next_length(slice);
         let mut found = buffer.read(file, self.next, length)?;
         if found == Found::SomethingElse {
-            lost(self.size.saturating_sub(self.next.offset));
+            lost(self.unread());
             self.begin_generation();
             let file = self.file.as_ref().expect("it was open a moment ago");
             found = buffer.read(file, self.next, length)?;
@@ -185,8 +208,13 @@ impl FollowedFile {
         };
         self.remember_head(buffer);
         self.leave_out_hole(buffer);
-        self.size = self.size.max(self.next.offset + buffer.from(self.next.offset).len() as u64);
+        self.see_size(self.next.offset + buffer.from(self.next.offset).len() as u64);
         Ok(self.judge(buffer, at_end, line_limit))
+    }
+
+    fn see_size(&mut self, size: u64) {
+        self.seen.written += size.saturating_sub(self.size);
+        self.size = self.size.max(size);
     }
 
     fn judge(&mut self, buffer: &ReadBuffer, at_end: bool, line_limit: usize) -> Reading {
@@ -220,6 +248,7 @@ impl FollowedFile {
         let hole = bytes.iter().take_while(|&&byte| byte == 0).count();
         self.may_be_in_hole = hole == bytes.len();
         if hole > 0 {
+            self.seen.holes += hole as u64;
             self.next = buffer.mark(self.next.offset + hole as u64);
             self.ledger.enter(self.next, 0);
         }
@@ -265,6 +294,7 @@ impl FollowedFile {
         if end == self.next.offset {
             return;
         }
+        self.count_sent_again(end);
         self.next = buffer.mark(end);
         self.ledger.enter(self.next, shares);
         self.wanted = 0;
@@ -276,12 +306,19 @@ impl FollowedFile {
     /// that a restart meets the line at its beginning. `shares` chunks took its cut beginning.
     pub fn begin_skip(&mut self, buffer: &ReadBuffer, shares: u32, now: Instant) {
         let end = self.next.offset + buffer.from(self.next.offset).len() as u64;
+        self.count_sent_again(end);
         self.next = buffer.mark(end);
         // One share more: the skipping itself holds the span open.
         self.ledger.enter(self.next, shares + 1);
         self.is_skipping = true;
         self.wanted = 0;
         self.changed = now;
+    }
+
+    fn count_sent_again(&mut self, end: u64) {
+        if let Some(sent) = self.partial_sent.take() {
+            self.seen.sent_again += sent.min(end).saturating_sub(self.next.offset);
+        }
     }
 
     fn skip(&mut self, buffer: &ReadBuffer) -> Reading {
@@ -315,6 +352,7 @@ impl FollowedFile {
     /// sent again, whole.
     pub fn take_partial(&mut self, buffer: &ReadBuffer, shares: u32) {
         let end = self.next.offset + buffer.from(self.next.offset).len() as u64;
+        self.count_sent_again(end);
         self.partial_sent = Some(end);
         self.ledger.enter(self.next, shares);
     }
@@ -351,14 +389,19 @@ impl FollowedFile {
         self.size
     }
 
-    /// Bytes seen and not yet taken, a partial line included.
+    /// Bytes seen and not yet taken. A partial line counts until it was sent.
     pub fn unread(&self) -> u64 {
-        self.size.saturating_sub(self.next.offset)
+        self.size.saturating_sub(self.next.offset.max(self.partial_sent.unwrap_or(0)))
+    }
+
+    /// What was seen of it, over all generations.
+    pub fn seen(&self) -> Seen {
+        self.seen
     }
 
     /// Whether it ends in a partial line that was not sent.
     pub fn owes_partial(&self) -> bool {
-        self.unread() > 0 && !self.is_skipping && self.partial_sent != Some(self.size)
+        self.unread() > 0 && !self.is_skipping
     }
 
     /// What the position store keeps of it.
@@ -402,7 +445,7 @@ impl FollowedFile {
             is_deleted: metadata.nlink() == 0,
         };
         self.looked_at = now;
-        self.size = self.size.max(metadata.len());
+        self.see_size(metadata.len());
         Ok(look)
     }
 

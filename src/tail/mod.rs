@@ -29,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
 use self::discover::{Entry, Globs, here};
-pub use self::followed::{FollowedFile, Inode, Reading};
+pub use self::followed::{FollowedFile, Inode, Reading, Seen};
 pub use self::read::ReadBuffer;
 pub use self::settings::{LongLines, Settings};
 pub use self::watch::{Notice, Watch, What};
@@ -61,6 +61,8 @@ pub struct Tail {
     round: u64,
     /// A reconcile found growth that no notice announced.
     is_silent: bool,
+    /// What was seen of files that are no longer followed.
+    seen_of_forgotten: Seen,
     remembered: Remembered,
 }
 
@@ -90,6 +92,7 @@ impl Tail {
             wants_scan: true,
             round: 0,
             is_silent: false,
+            seen_of_forgotten: Seen::default(),
             remembered,
         })
     }
@@ -649,6 +652,7 @@ impl Tail {
             return;
         };
         info!(file = %file.path.display(), inode = file.inode.number, "done with a file");
+        self.seen_of_forgotten += file.seen();
         self.by_inode.remove(&file.inode);
         if self.newest.get(&file.path) == Some(&id) {
             self.newest.remove(&file.path);
@@ -672,6 +676,18 @@ impl Tail {
     /// All followed files.
     pub fn files(&self) -> impl Iterator<Item = &FollowedFile> {
         self.files.values()
+    }
+
+    /// What was seen of all files that are or were followed.
+    pub fn seen(&self) -> Seen {
+        let mut seen = self.seen_of_forgotten;
+        self.files.values().for_each(|file| seen += file.seen());
+        seen
+    }
+
+    /// Bytes seen and not yet taken.
+    pub fn unread(&self) -> u64 {
+        self.files.values().map(FollowedFile::unread).sum()
     }
 
     /// The ids of all followed files.

@@ -161,10 +161,14 @@ impl TestAgent {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Asks for a stop, and gives the exit status.
+    /// Asks for a stop, and gives the exit status. Every byte of every file must be accounted for.
     pub fn stop(self) -> i32 {
+        let log = Arc::clone(&self.log);
         self.signal(Signal::TERM);
-        self.status(Duration::from_secs(40))
+        let status = self.status(Duration::from_secs(40));
+        let text = log.text.lock().unwrap();
+        assert!(!text.contains("bytes are unaccounted for"), "{text}");
+        status
     }
 
     /// Asks for a stop, and gives the exit status and the whole log.

@@ -31,20 +31,39 @@ pub(super) fn date(days: i64) -> (i64, i64, i64) {
 }
 
 /// A zone as `%z` has it: `Z`, `UTC`, `GMT`, `UT`, `+hh`, `+hhmm`, `+hh:mm`, and the four of
-/// North America with their summer times. The seconds east of UTC, and what is left of the text.
+/// North America with their summer times, whatever follows them. The seconds east of UTC, and
+/// what is left of the text.
 pub(super) fn offset(text: &[u8]) -> Option<(i64, &[u8])> {
     match text {
         [sign @ (b'+' | b'-'), rest @ ..] => {
             let (seconds, rest) = hours_and_minutes(rest)?;
             Some((if *sign == b'-' { -seconds } else { seconds }, rest))
         }
-        _ => named(text, &NORTH_AMERICA),
+        _ => NORTH_AMERICA.iter().find_map(|(name, quarters)| {
+            let (start, rest) = text.split_at_checked(name.len())?;
+            name.as_bytes().eq_ignore_ascii_case(start).then_some((quarters * 900, rest))
+        }),
     }
 }
 
-/// A zone as `%Z` has it: a well-known abbreviation, in any case.
+/// A zone as `%Z` has it: a well-known abbreviation or a letter of the armed forces, in any case.
 pub(super) fn zone(text: &[u8]) -> Option<(i64, &[u8])> {
-    named(text, &NORTH_AMERICA).or_else(|| named(text, &ELSEWHERE))
+    named(text, &NORTH_AMERICA).or_else(|| named(text, &ELSEWHERE)).or_else(|| letter(text))
+}
+
+/// `A` to `M` without `J` are one to twelve hours east, `N` to `Y` one to twelve hours west.
+fn letter(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (letter, rest) = text.split_first()?;
+    if rest.first().is_some_and(u8::is_ascii_alphabetic) {
+        return None;
+    }
+    let hours = match letter.to_ascii_uppercase() {
+        east @ b'A'..=b'I' => i64::from(east - b'A') + 1,
+        east @ b'K'..=b'M' => i64::from(east - b'K') + 10,
+        west @ b'N'..=b'Y' => -i64::from(west - b'N') - 1,
+        _ => return None,
+    };
+    Some((hours * 3600, rest))
 }
 
 fn hours_and_minutes(text: &[u8]) -> Option<(i64, &[u8])> {
@@ -69,15 +88,15 @@ fn named<'a>(text: &'a [u8], zones: &[(&str, i64)]) -> Option<(i64, &'a [u8])> {
     let length = text.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let (word, rest) = text.split_at(length);
     let known = zones.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
-    known.map(|(_, hours_times_four)| (hours_times_four * 900, rest))
+    known.map(|(_, quarters)| (quarters * 900, rest))
 }
 
 /// Names, and quarters of an hour east of UTC.
 const NORTH_AMERICA: [(&str, i64); 12] = [
-    ("Z", 0),
     ("UTC", 0),
-    ("GMT", 0),
     ("UT", 0),
+    ("GMT", 0),
+    ("Z", 0),
     ("EST", -20),
     ("EDT", -16),
     ("CST", -24),
@@ -167,7 +186,8 @@ mod tests {
             ("+02:", Some((7200, ":"))),
             ("EST", Some((-18_000, ""))),
             ("utc]", Some((0, "]"))),
-            ("ESTX", None),
+            ("Ztrailing", Some((0, "trailing"))),
+            ("UTX", Some((0, "X"))),
             ("CET", None),
             ("+2", None),
             ("+2500", None),
@@ -176,6 +196,15 @@ mod tests {
             let expected = expected.map(|(seconds, rest): (i64, &str)| (seconds, rest.as_bytes()));
             assert_eq!(offset(text.as_bytes()), expected, "{text}");
         }
-        assert_eq!(zone(b"cest "), Some((7200, &b" "[..])));
+        for (text, seconds) in [
+            ("cest ", Some(7200)),
+            ("a", Some(3600)),
+            ("M]", Some(43_200)),
+            ("j", None),
+            ("Y", Some(-43_200)),
+            ("ab", None),
+        ] {
+            assert_eq!(zone(text.as_bytes()).map(|(seconds, _)| seconds), seconds, "{text}");
+        }
     }
 }

@@ -29,7 +29,16 @@ pub(super) struct Format {
 struct Iso {
     separator: u8,
     has_fraction: bool,
-    has_zone: bool,
+    zone: IsoZone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IsoZone {
+    None,
+    /// A literal `Z`.
+    Utc,
+    /// `%z`.
+    Offset,
 }
 
 /// A specifier that Fluent Bit 5.1 does not know, so that no line fits the format.
@@ -56,6 +65,8 @@ impl fmt::Display for FormatProblem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Item {
     Literal(u8),
+    /// A `Z` behind the seconds or their fraction: the text is in UTC.
+    Utc,
     Blanks,
     Year,
     YearOfCentury,
@@ -135,7 +146,7 @@ impl Format {
 
 impl Iso {
     fn of(items: &[Item]) -> Option<Self> {
-        use Item::{Day, Fraction, Hour, Literal, Minute, Month, Offset, Second, Year};
+        use Item::{Day, Fraction, Hour, Literal, Minute, Month, Offset, Second, Utc, Year};
         let [Year, Literal(b'-'), Month, Literal(b'-'), Day, rest @ ..] = items else {
             return None;
         };
@@ -152,11 +163,13 @@ impl Iso {
             [Literal(b'.'), Fraction, rest @ ..] => (true, rest),
             _ => (false, rest),
         };
-        match rest {
-            [] => Some(Self { separator, has_fraction, has_zone: false }),
-            [Offset] => Some(Self { separator, has_fraction, has_zone: true }),
-            _ => None,
-        }
+        let zone = match rest {
+            [] => IsoZone::None,
+            [Utc] => IsoZone::Utc,
+            [Offset] => IsoZone::Offset,
+            _ => return None,
+        };
+        Some(Self { separator, has_fraction, zone })
     }
 
     /// `None`: ask the slow path.
@@ -167,10 +180,11 @@ impl Iso {
             (true, [b'.', digits @ ..]) => plain::fraction(digits)?,
             (true, _) => return None,
         };
-        let offset = match (self.has_zone, rest) {
-            (false, _) => offset,
-            (true, [b'Z']) => 0,
-            (true, _) => civil::offset(rest)?.0,
+        let offset = match (self.zone, rest) {
+            (IsoZone::None, _) => offset,
+            (IsoZone::Utc | IsoZone::Offset, [b'Z', ..]) => 0,
+            (IsoZone::Utc, _) => return None,
+            (IsoZone::Offset, _) => civil::offset(rest)?.0,
         };
         Some(at(seconds - offset, nanos))
     }
@@ -184,6 +198,10 @@ fn compile_into(format: &str, items: &mut Vec<Item>) -> Result<(), FormatProblem
             continue;
         }
         if character != '%' {
+            if character == 'Z' && matches!(items.last(), Some(Item::Second | Item::Fraction)) {
+                items.push(Item::Utc);
+                continue;
+            }
             let mut bytes = [0; 4];
             items.extend(character.encode_utf8(&mut bytes).bytes().map(Item::Literal));
             continue;
@@ -239,6 +257,10 @@ impl Parts {
         let mut rest = text;
         match item {
             Item::Literal(byte) => rest = text.strip_prefix(&[byte])?,
+            Item::Utc => {
+                rest = text.strip_prefix(b"Z")?;
+                self.offset = Some(0);
+            }
             Item::Blanks => rest = text.trim_ascii_start(),
             Item::Year => self.year = Some(number(&mut rest, 4, 0..=9999)?),
             Item::YearOfCentury => self.year_of_century = Some(number(&mut rest, 2, 0..=99)?),
@@ -258,7 +280,12 @@ impl Parts {
                 rest = text.strip_prefix(b" ").unwrap_or(text);
                 self.hour_of_half = Some(number(&mut rest, 2, 1..=12)?);
             }
-            Item::Half => self.is_afternoon = name(&mut rest, &["AM", "PM"])? == 1,
+            Item::Half => {
+                self.is_afternoon = name(&mut rest, &["AM", "PM"])? == 1;
+                let hour = self.hour_of_half.unwrap_or(self.hour);
+                self.hour_of_half = Some(hour).filter(|hour| *hour <= 12);
+                self.hour_of_half?;
+            }
             Item::Minute => self.minute = number(&mut rest, 2, 0..=59)?,
             Item::Second => self.second = number(&mut rest, 2, 0..=60)?,
             Item::Epoch => self.epoch = Some(number(&mut rest, 18, 0..=i64::MAX)?),
@@ -372,8 +399,8 @@ mod tests {
 
     use super::*;
 
-    /// 2026-11-24T10:00:00Z.
-    const READ_AT: EventTime = EventTime { seconds: 1_795_514_400, nanos: 0 };
+    /// 2026-11-24T08:26:13Z.
+    const READ_AT: EventTime = crate::parse::oracle::READ_AT;
 
     fn time(seconds: i64, nanos: u32) -> TimeFound {
         TimeFound::At(EventTime::new(seconds, nanos).unwrap())
@@ -426,6 +453,48 @@ mod tests {
         }
     }
 
+    /// A line of `formats.jsonl`.
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        format: String,
+        text: String,
+        #[serde(default)]
+        offset: i32,
+        time: String,
+    }
+
+    impl Case {
+        fn expected(&self) -> TimeFound {
+            match self.time.as_str() {
+                "unreadable" => TimeFound::Unreadable,
+                "out of range" => TimeFound::OutOfRange,
+                time_text => {
+                    let stamp = DateTime::parse_from_rfc3339(time_text).unwrap();
+                    time(stamp.timestamp(), stamp.timestamp_subsec_nanos())
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_fixture_is_read_as_it_says_by_both_paths() {
+        let mut wrong = Vec::new();
+        for line in include_str!("../../../fixtures/parse/time/formats.jsonl").lines() {
+            let case: Case = serde_json::from_str(line).unwrap();
+            let format = Format::compile(&case.format, case.offset);
+            let slowly = format.read_slowly(case.text.as_bytes(), READ_AT);
+            let both = [
+                format.read(case.text.as_bytes(), READ_AT),
+                slowly.unwrap_or(TimeFound::Unreadable),
+            ];
+            if both != [case.expected(); 2] {
+                wrong.push(format!("{line}: {both:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
     #[test]
     fn an_offset_is_used_only_where_the_text_has_no_zone() {
         let format = Format::compile("%Y-%m-%dT%H:%M:%S", 7200);
@@ -458,8 +527,8 @@ mod tests {
             let stamp = DateTime::from_timestamp(seconds, nanos).unwrap();
             let fraction = &format!("{nanos:09}")[..digits];
             let text = format!("{}.{fraction}{zone}", stamp.format("%Y-%m-%dT%H:%M:%S"));
-            for format in ["%Y-%m-%dT%H:%M:%S.%L", "%Y-%m-%dT%H:%M:%S.%L%z", "%Y-%m-%dT%H:%M:%S"] {
-                let format = Format::compile(format, 0);
+            for format in ["%Y-%m-%dT%H:%M:%S.%L", "%Y-%m-%dT%H:%M:%S.%L%z", "%Y-%m-%dT%H:%M:%S.%LZ", "%Y-%m-%dT%H:%M:%S"] {
+                let format = Format::compile(format, 3600);
                 let slow = format.read_slowly(text.as_bytes(), READ_AT);
                 prop_assert!(format.iso.is_some());
                 let expected = slow.unwrap_or(TimeFound::Unreadable);

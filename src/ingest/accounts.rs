@@ -1,0 +1,108 @@
+//! Every byte of every file, accounted for.
+//!
+//! ```text
+//! written + sent again = acknowledged + filtered + held unread + held in memory + lost
+//! ```
+//!
+//! Each term is counted where it happens, and none is worked out from the others, so that a line
+//! that goes missing shows as a difference.
+
+use std::fmt;
+
+use crate::model::Counters;
+use crate::tail::Seen;
+
+/// The terms, in bytes of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    /// The highest size seen of each generation, less where its reading began.
+    pub written: u64,
+    /// Partial lines that were sent at the end of a file's life and then completed after all.
+    pub sent_again: u64,
+    /// Acknowledged by every output.
+    pub acknowledged: u64,
+    /// Made no event, on purpose: filtered out, empty, without an output, holes.
+    pub filtered: u64,
+    /// In the files, not yet taken.
+    pub held_unread: u64,
+    /// In chunks, open or with an output.
+    pub held_in_memory: u64,
+    /// Gone, for a reason that is counted by itself.
+    pub lost: u64,
+}
+
+impl Accounts {
+    /// The terms that are counters, and what was seen of the files. What is held is added by
+    /// whoever holds it.
+    pub fn of(counters: &Counters, seen: Seen) -> Self {
+        let lost = [
+            &counters.lost_truncated_bytes,
+            &counters.lost_long_line_bytes,
+            &counters.lost_retry_limit_bytes,
+            &counters.lost_held_bytes,
+        ];
+        Self {
+            acknowledged: counters.bytes_acknowledged.get(),
+            filtered: counters.bytes_filtered.get() + seen.holes,
+            written: seen.written,
+            sent_again: seen.sent_again,
+            lost: lost.iter().map(|counter| counter.get()).sum(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether both sides are equal.
+    pub fn is_balanced(&self) -> bool {
+        let read = self.acknowledged + self.filtered + self.lost;
+        self.written + self.sent_again == read + self.held_unread + self.held_in_memory
+    }
+}
+
+impl fmt::Display for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.is_balanced() { "=" } else { "≠" };
+        write!(
+            f,
+            "{} written + {} sent again {sign} {} acknowledged + {} filtered + {} unread + {} in memory + {} lost",
+            self.written,
+            self.sent_again,
+            self.acknowledged,
+            self.filtered,
+            self.held_unread,
+            self.held_in_memory,
+            self.lost
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_that_is_missing_in_any_term_is_noticed() {
+        let whole = Accounts {
+            written: 100,
+            sent_again: 5,
+            acknowledged: 60,
+            filtered: 10,
+            held_unread: 15,
+            held_in_memory: 8,
+            lost: 12,
+        };
+        assert!(whole.is_balanced());
+        assert!(whole.to_string().contains(" = "));
+        for broken in [
+            Accounts { written: 99, ..whole },
+            Accounts { sent_again: 4, ..whole },
+            Accounts { acknowledged: 61, ..whole },
+            Accounts { filtered: 9, ..whole },
+            Accounts { held_unread: 14, ..whole },
+            Accounts { held_in_memory: 9, ..whole },
+            Accounts { lost: 13, ..whole },
+        ] {
+            assert!(!broken.is_balanced(), "{broken}");
+            assert!(broken.to_string().contains(" ≠ "));
+        }
+    }
+}
