@@ -26,6 +26,13 @@ pub(crate) struct Shape {
     line: fn(u32) -> String,
 }
 
+impl Shape {
+    /// The first `count` lines.
+    pub(crate) fn lines(self, count: u32) -> Vec<String> {
+        (0..count).map(self.line).collect()
+    }
+}
+
 /// Files of lines.
 pub(crate) struct Corpus {
     directory: PathBuf,

@@ -9,6 +9,7 @@ mod corpus;
 mod receiver;
 
 use std::fs::{self, File};
+use std::hint::black_box;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 use agent::{Agent, Settings};
 use clap::Parser;
 use corpus::{Corpus, ORDINARY, SHAPES, line_written_at};
+use log_ambassador::model::EventTime;
+use log_ambassador::parse::{Definition, Format};
 use receiver::{Received, Receiver, nanoseconds_now};
 
 /// So long without an event, and a case is over: longer than the reference `Flush` of 5 s.
@@ -92,6 +95,7 @@ fn measure(arguments: &Arguments) -> io::Result<()> {
         println!();
         follow_a_writer(arguments)?;
     }
+    println!("\n{}", cost_of_parsing());
     println!("\n{}", conditions(arguments, megabytes));
     Ok(())
 }
@@ -234,6 +238,43 @@ fn wait_until(due: Instant) {
 fn percentile(sorted: &[Duration], percent: usize) -> String {
     let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
     or_dash(sorted.get(at).map(|delay| format!("{} ms", delay.as_millis())))
+}
+
+// === What parsing alone costs
+
+/// The ordinary lines through the reference parser, in this process: the least that an agent of
+/// this kind can need, measured on the same machine at the same time.
+fn cost_of_parsing() -> String {
+    const LINES: u32 = 2_000;
+    const ROUNDS: u64 = 400;
+    let parser = reference_parser();
+    let lines = ORDINARY.lines(LINES);
+    let read_at = EventTime { seconds: 1_790_000_000, nanos: 0 };
+    let mut record = Vec::new();
+    let begun = own_cpu();
+    for line in (0..ROUNDS).flat_map(|_| &lines) {
+        record.clear();
+        parser.parse(line, read_at, &mut record).expect("the corpus is JSON");
+        black_box(&record);
+    }
+    let cpu = own_cpu().zip(begun).map(|(after, before)| after.saturating_sub(before));
+    let gigabytes = (ROUNDS * lines.iter().map(|line| line.len() as u64).sum::<u64>()) as f64 / 1e9;
+    let cost = cpu.map(|cpu| format!("{:.2}", cpu.as_secs_f64() / gigabytes));
+    format!("parsing alone, {}: {} CPU s/GB", ORDINARY.name, or_dash(cost))
+}
+
+/// The `json` of `config/parsers.conf`.
+fn reference_parser() -> log_ambassador::parse::Parser {
+    let mut definition = Definition::new("json", Format::Json);
+    definition.time_key = Some("timestamp".to_owned());
+    definition.time_format = Some("%Y-%m-%dT%H:%M:%S.%L".to_owned());
+    log_ambassador::parse::Parser::compile(&definition).expect("the definition is right")
+}
+
+/// CPU time of this thread. `None`: this kernel does not say.
+fn own_cpu() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
 // === The table
