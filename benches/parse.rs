@@ -129,9 +129,9 @@ impl Corpus {
     }
 }
 
-/// A number that jumps about, the same in each run.
+/// A number below `below` that jumps about, the same in each run.
 fn shuffled(number: u32, below: u32) -> u32 {
-    number.wrapping_mul(2_654_435_761) >> (7 % below.max(1) % 25)
+    (number.wrapping_mul(2_654_435_761) >> 8) % below
 }
 
 fn time(n: u32) -> String {
@@ -144,7 +144,7 @@ const WORDS: [&str; 8] =
 
 /// `count` words, others for each `n`.
 fn sentence(n: u32, count: u32) -> String {
-    let word = |i: u32| WORDS[(shuffled(n * 31 + i, 97) % 8) as usize];
+    let word = |i: u32| WORDS[shuffled(n * 31 + i, 8) as usize];
     (0..count).map(word).collect::<Vec<_>>().join(" ")
 }
 
@@ -157,9 +157,9 @@ fn corpora() -> Vec<Corpus> {
                 LEVELS[(n % 4) as usize],
                 n % 64,
                 sentence(n, 6 + n % 5),
-                u64::from(n) * 0x9e37_79b9_7f4a_7c15,
-                (u64::from(n) * 0xbf58_476d_1ce4_e5b9) >> 1,
-                (u64::from(n) * 0x94d0_49bb_1331_11eb) >> 1,
+                u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                u64::from(n).wrapping_mul(0xbf58_476d_1ce4_e5b9),
+                u64::from(n).wrapping_mul(0x94d0_49bb_1331_11eb),
                 n * 977,
                 n % 900,
                 n % 97,
@@ -189,10 +189,10 @@ fn corpora() -> Vec<Corpus> {
         Corpus::of("stack traces, 2.7 KB", |n| {
             let frames: String = (0..35)
                 .map(|i| {
-                    let class = WORDS[(shuffled(n + i, 97) % 8) as usize];
+                    let class = WORDS[shuffled(n + i, 8) as usize];
                     format!(
                         r"\n\tat com.example.shop.{class}.Handler.handle{i}(Handler.java:{})",
-                        shuffled(n * i, 89) % 900,
+                        shuffled(n * i, 900),
                     )
                 })
                 .collect();

@@ -150,3 +150,175 @@ impl Parser {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::oracle::{READ_AT, message_pack};
+    use super::*;
+    use crate::model::record;
+
+    const ISO: &str = "%Y-%m-%dT%H:%M:%S.%L%z";
+
+    /// 2026-11-24T08:26:12.5Z.
+    const AT: TimeFound = TimeFound::At(EventTime { seconds: 1_795_508_772, nanos: 500_000_000 });
+
+    /// A parser and what its `Time_…` keys are, as far as they are written.
+    #[derive(Clone, Copy, Default)]
+    struct Times<'a> {
+        key: Option<&'a str>,
+        format: Option<&'a str>,
+        keep: Option<bool>,
+        lenient: bool,
+    }
+
+    impl Times<'_> {
+        fn parser(self, format: Format) -> Parser {
+            let mut definition = Definition::new("test", format);
+            definition.time_key = self.key.map(str::to_owned);
+            definition.time_format = self.format.map(str::to_owned);
+            definition.time_keep = self.keep;
+            definition.time_strict = !self.lenient;
+            Parser::compile(&definition).unwrap()
+        }
+    }
+
+    fn assert_gives(parser: &Parser, line: &str, record: &str, time: TimeFound) {
+        let mut out = Vec::new();
+        let parsed = parser.parse(line, READ_AT, &mut out).unwrap();
+        assert_eq!(out, message_pack(record).unwrap(), "{line}: {out:x?}");
+        let (pairs, _) = record::read_map_header(&out).unwrap();
+        assert_eq!(parsed, Parsed { pairs, time }, "{line}");
+    }
+
+    #[test]
+    fn a_format_reads_the_time_key_and_takes_it_out_of_the_record() {
+        let json = Times { key: Some("ts"), format: Some(ISO), ..Times::default() };
+        let json = json.parser(Format::Json);
+        for (line, record, time) in [
+            (r#"{"ts":"2026-11-24T08:26:12.5Z","a":1}"#, r#"{"a":1}"#, AT),
+            (r#"{"a":1,"ts":"2026-11-24T08:26:12.5Z"}"#, r#"{"a":1}"#, AT),
+            (r#"{"ts":"2026-11-24T09:26:12.5\u002b01:00"}"#, "{}", AT),
+            (r#"{"\u0074s":"2026-11-24T08:26:12.5Z"}"#, "{}", AT),
+            (r#"{"ts":"2026-11-24T08:26:12.5Z","ts":"x","ts":"y"}"#, r#"{"ts":"x","ts":"y"}"#, AT),
+            (
+                r#"{"ts":"x","ts":"2026-11-24T08:26:12.5Z"}"#,
+                r#"{"ts":"x","ts":"2026-11-24T08:26:12.5Z"}"#,
+                TimeFound::Unreadable,
+            ),
+            (r#"{"ts":1795508772}"#, r#"{"ts":1795508772}"#, TimeFound::None),
+            (r#"{"ts":null}"#, r#"{"ts":null}"#, TimeFound::None),
+            (r#"{"ts":{"ts":[1]}}"#, r#"{"ts":{"ts":[1]}}"#, TimeFound::None),
+            (
+                r#"{"in":{"ts":"2026-11-24T08:26:12.5Z"}}"#,
+                r#"{"in":{"ts":"2026-11-24T08:26:12.5Z"}}"#,
+                TimeFound::None,
+            ),
+            (
+                r#"{"ts":"1969-12-31T23:59:59.5Z"}"#,
+                r#"{"ts":"1969-12-31T23:59:59.5Z"}"#,
+                TimeFound::OutOfRange,
+            ),
+            (r#"{"TS":"x"}"#, r#"{"TS":"x"}"#, TimeFound::None),
+        ] {
+            assert_gives(&json, line, record, time);
+        }
+    }
+
+    #[test]
+    fn each_way_to_write_the_time_keys_has_its_meaning() {
+        let iso = r#"{"time":"2026-11-24T08:26:12.5Z"}"#;
+        let number = r#"{"time":1795508772.5}"#;
+        let bad = r#"{"time":"soon"}"#;
+        let neither = Times::default();
+        let only_key = Times { key: Some("time"), ..neither };
+        let only_format = Times { format: Some(ISO), ..neither };
+        let keeping = |times: Times<'static>, keep| Times { keep: Some(keep), ..times };
+        let lenient = Times { lenient: true, ..only_format };
+        for (times, line, record, time) in [
+            (neither, iso, iso, TimeFound::None),
+            (only_key, iso, iso, AT),
+            (only_key, number, number, AT),
+            (only_key, r#"{"time":"1795508772500"}"#, r#"{"time":"1795508772500"}"#, AT),
+            (only_key, r#"{"time":[1]}"#, r#"{"time":[1]}"#, TimeFound::Unreadable),
+            (only_key, bad, bad, TimeFound::Unreadable),
+            (only_key, r#"{"time":-5}"#, r#"{"time":-5}"#, TimeFound::OutOfRange),
+            (keeping(only_key, false), number, "{}", AT),
+            (keeping(only_key, false), bad, bad, TimeFound::Unreadable),
+            (only_format, iso, "{}", AT),
+            (keeping(only_format, true), iso, iso, AT),
+            (only_format, bad, bad, TimeFound::Unreadable),
+            (lenient, bad, "{}", TimeFound::Unreadable),
+            (keeping(lenient, true), bad, bad, TimeFound::Unreadable),
+            (lenient, iso, "{}", AT),
+        ] {
+            assert_gives(&times.parser(Format::Json), line, record, time);
+        }
+    }
+
+    #[test]
+    fn a_map_is_as_long_as_it_says_when_the_time_was_the_sixteenth_pair() {
+        let pairs: Vec<_> = (0..15).map(|number| format!(r#""k{number}":{number}"#)).collect();
+        let pairs = pairs.join(",");
+        let json = Times { format: Some(ISO), ..Times::default() }.parser(Format::Json);
+        let line = format!(r#"{{{pairs},"time":"2026-11-24T08:26:12.5Z"}}"#);
+        assert_gives(&json, &line, &format!("{{{pairs}}}"), AT);
+    }
+
+    #[test]
+    fn other_formats_treat_the_time_alike_and_never_lose_the_record() {
+        let times = Times { format: Some(ISO), ..Times::default() };
+        let pattern = "^time=(?<time>[^ ]+) a=(?<a>.*)$".to_owned();
+        let regex = Format::Regex { pattern, skip_empty_values: true };
+        let logfmt = Format::Logfmt { no_bare_keys: false };
+        for (format, line) in
+            [(regex, "time=TIME a=x"), (logfmt, "time=TIME a=x"), (Format::Ltsv, "time:TIME\ta:x")]
+        {
+            let good = line.replace("TIME", "2026-11-24T08:26:12.5Z");
+            let bad = line.replace("TIME", "soon");
+            let kept = r#"{"time":"soon","a":"x"}"#;
+            let strict = times.parser(format.clone());
+            assert_gives(&strict, &good, r#"{"a":"x"}"#, AT);
+            assert_gives(&strict, &bad, kept, TimeFound::Unreadable);
+            let lenient = Times { lenient: true, ..times }.parser(format);
+            assert_gives(&lenient, &bad, r#"{"a":"x"}"#, TimeFound::Unreadable);
+        }
+    }
+
+    fn parsers() -> Vec<Parser> {
+        let pattern = "(?<half>.*?)(?<n>[a-z]*) ?$";
+        let formats = [
+            Format::Json,
+            Format::Regex { pattern: pattern.to_owned(), skip_empty_values: false },
+            Format::Logfmt { no_bare_keys: false },
+            Format::Ltsv,
+        ];
+        let types = [("n", Type::Float), ("half", Type::Integer)];
+        let types: Vec<_> = types.iter().map(|(key, kind)| ((*key).to_owned(), *kind)).collect();
+        let all = formats.iter().flat_map(|format| {
+            [vec![], types.clone()].map(|types| {
+                let definition = Definition { types, ..Definition::new("test", format.clone()) };
+                Parser::compile(&definition).unwrap()
+            })
+        });
+        all.collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_is_never_larger_than_announced_and_a_failing_line_leaves_nothing(
+            line in r#"((n|a)[= :\t]|"\\u00e9"|[a-z ]{0,50}|\PC|\t){0,60}"#,
+        ) {
+            for parser in parsers() {
+                let mut out = Vec::with_capacity(1 + 3 * line.len() + parser.added_bytes());
+                out.push(7);
+                let capacity = out.capacity();
+                if parser.parse(&line, READ_AT, &mut out).is_err() {
+                    prop_assert_eq!(&out, &[7]);
+                }
+                prop_assert_eq!(out.capacity(), capacity, "{:?} of {:?}", parser.reader, line);
+            }
+        }
+    }
+}

@@ -7,17 +7,10 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{Parser, Unparsed};
 use crate::model::EventTime;
 
 /// 2026-11-24T08:26:13Z.
 pub(super) const READ_AT: EventTime = EventTime { seconds: 1_795_508_773, nanos: 0 };
-
-/// The record of a line, alone.
-pub(super) fn parse(parser: &Parser, line: &str) -> Result<Vec<u8>, Unparsed> {
-    let mut out = Vec::new();
-    parser.parse(line, READ_AT, &mut out).map(|_| out)
-}
 
 /// A JSON value as MessagePack. Keys that occur twice stay twice.
 pub(super) fn message_pack(json: &str) -> Result<Vec<u8>, serde_json::Error> {

@@ -98,7 +98,9 @@ impl TimeField {
             (Shape::Format(format), TimeValue::Text(text)) => format.read(text, read_at),
             (Shape::Plain, TimeValue::Text(text)) => plain::read(text),
             (Shape::Plain, TimeValue::Number(number)) => plain::read_epoch(number),
-            (Shape::Format(_), TimeValue::Number(_)) | (_, TimeValue::Other) => TimeFound::None,
+            (Shape::Plain, TimeValue::Other) => TimeFound::Unreadable,
+            // Fluent Bit looks for a time in strings only; to it there is none.
+            (Shape::Format(_), TimeValue::Number(_) | TimeValue::Other) => TimeFound::None,
         }
     }
 
