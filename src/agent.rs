@@ -90,6 +90,7 @@ pub async fn run(
         sleeper,
         controls: Arc::clone(&controls),
         drain: Drain::new(config.service.drain_quiet, grace),
+        exit_when: config.service.exit_when.clone(),
         pace: options.pace.map(|per_second| Pace::new(per_second, Instant::now())),
         counters: Arc::clone(&counters),
     });

@@ -203,6 +203,25 @@ fn an_outage_over_rotations_with_deleted_generations_loses_nothing_and_memory_st
 }
 
 #[test]
+fn deleted_files_that_hold_too_much_are_let_go_oldest_first_and_counted() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start().never_acknowledges());
+    let told = Told::to_follow(&logs, &fluentd).input("Mem_Buf_Limit 50k");
+    let agent = told.input("Max_Held_Bytes 1MB").service("Grace 1").start();
+    for generation in 0..4 {
+        let name = format!("{generation}.log");
+        logs.append(&name, long_lines(generation * 1000..generation * 1000 + 1000));
+        let file = logs.file(&name);
+        wait_until("the file is open", || agent.open_files().contains(&file));
+        logs.remove(&name);
+    }
+    agent.wait_for_log("Max_Held_Bytes is reached");
+    let held = || agent.open_files().iter().filter(|f| f.starts_with(logs.path())).count();
+    wait_until("only two are held", || held() == 2);
+    assert!(agent.log().contains(&format!("file={}", logs.file("0.log").display())));
+    assert_eq!(agent.stop(), 9);
+}
+
+#[test]
 fn a_trickle_is_one_frame_a_flush() {
     let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
     let agent = Told::to_follow(&logs, &fluentd).service("Flush 1").start();

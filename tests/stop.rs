@@ -80,6 +80,27 @@ fn a_second_sigint_ends_at_once() {
 }
 
 #[test]
+fn a_marker_file_asks_for_a_stop() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    let marker = format!("Exit_When {}", logs.file("done").display());
+    let agent = Told::to_follow(&logs, &fluentd).service(&marker).service("Flush 3600").start();
+    agent.wait_for_log("connected");
+    logs.append_sequence("app.log", 0..10);
+    logs.append("done", "");
+    assert_eq!(agent.status(SOON), 0);
+    assert_eq!(fluentd.record_count(), 10);
+}
+
+#[test]
+fn with_exit_on_eof_everything_there_is_delivered_and_the_agent_ends() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    logs.append("app.log", sequence(0..10) + "{\"seq\":10}");
+    let told = Told::to_follow(&logs, &fluentd).service("Flush 3600").input("Exit_On_Eof On");
+    assert_eq!(told.start().status(SOON), 0);
+    assert_eq!(fluentd.record_count(), 11);
+}
+
+#[test]
 fn sighup_and_sigcont_change_nothing() {
     let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
     let agent = Told::to_follow(&logs, &fluentd).start();

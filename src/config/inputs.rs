@@ -12,7 +12,7 @@ use super::keys::{Group, INPUT, TAIL};
 use super::parsers::Parsers;
 use super::tree::Section;
 use super::values::Values;
-use crate::tail::{LongLines, Settings};
+use crate::tail::{LongLines, MaxHeld, Settings};
 
 static GROUPS: &[&Group] = &[&INPUT, &TAIL];
 
@@ -108,6 +108,10 @@ fn read_limits(settings: &mut Settings, values: &Values, report: &mut Report) {
         check_buffer_sizes(bytes, values, report);
         // As in Fluent Bit: one byte for the newline and one that stays free.
         settings.line_limit = bytes.saturating_sub(2);
+    }
+    if let Some(bytes) = values.size("Max_Held_Bytes") {
+        settings.max_held_bytes =
+            if bytes == 0 { MaxHeld::Off } else { MaxHeld::Bytes(bytes as u64) };
     }
     let on = |name| values.boolean(name).unwrap_or(false);
     settings.long_lines = match (on("Truncate_Long_Lines"), on("Skip_Long_Lines")) {

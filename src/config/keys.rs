@@ -192,6 +192,12 @@ pub const SERVICE: Group = Group {
             "2s",
             "how long files must be quiet before a stop ends the reading (ours)",
         ),
+        obeyed(
+            "Exit_When",
+            Kind::Text,
+            "",
+            "a file whose appearance begins a stop, for Jobs (ours)",
+        ),
         noted(
             "Daemon",
             Kind::Boolean,
@@ -909,6 +915,13 @@ pub const TAIL: Group = Group {
             Kind::Boolean,
             "off",
             "ends once every file found at the start was sent",
+        ),
+        obeyed(
+            "Max_Held_Bytes",
+            Kind::Size,
+            "off; half of the volume on tmpfs",
+            "what deleted files that are not delivered yet may hold of the volume; above it the \
+             oldest is let go, with its lines (ours)",
         ),
         noted(
             "File_Cache_Advise",

@@ -66,6 +66,8 @@ pub struct Service {
     pub grace: Option<Duration>,
     /// `Drain_Quiet` (ours): how long files must have been quiet before a stop ends the reading.
     pub drain_quiet: Duration,
+    /// `Exit_When` (ours): a file whose appearance asks for a stop.
+    pub exit_when: Option<PathBuf>,
     /// `Log_Level`.
     pub log_level: LogLevel,
     /// `Log_File`: where our own log goes instead of stderr.
@@ -95,6 +97,7 @@ impl Default for Service {
             flush: Duration::from_secs(1),
             grace: Some(Duration::from_secs(25)),
             drain_quiet: Duration::from_secs(2),
+            exit_when: None,
             log_level: LogLevel::Info,
             log_file: None,
         }
@@ -322,7 +325,7 @@ mod tests {
     use crate::forward::{Backoff, RetryLimit};
     use crate::model::Pattern;
     use crate::parse::{Definition, Format, Type};
-    use crate::tail::LongLines;
+    use crate::tail::{LongLines, MaxHeld};
 
     /// A Pod called `h1` whose image has our own parsers.
     fn environment() -> Environment {
@@ -462,6 +465,7 @@ mod tests {
                 flush: millis(250),
                 grace: None,
                 drain_quiet: millis(200),
+                exit_when: Some(PathBuf::from("/var/log/app/done")),
                 log_level: LogLevel::Warn,
                 log_file: Some(PathBuf::from("/tmp/log")),
             }
@@ -509,6 +513,7 @@ mod tests {
                 long_lines: LongLines::Skip,
                 skip_empty_lines: true,
                 exit_on_eof: true,
+                max_held_bytes: MaxHeld::Bytes(64_000_000),
                 db: Some(PathBuf::from("/db")),
             }
         );

@@ -45,7 +45,8 @@ pub(super) fn read(
 
 impl ServiceSettings {
     fn take(&mut self, values: &Values, report: &mut Report) {
-        let Service { flush, grace, drain_quiet, log_level, log_file } = &mut self.service;
+        let Service { flush, grace, drain_quiet, exit_when, log_level, log_file } =
+            &mut self.service;
         if let Some(found) = values.find("Flush") {
             match read_flush(&found.value) {
                 Some(time) => *flush = time,
@@ -60,6 +61,7 @@ impl ServiceSettings {
             *grace = if endless { None } else { values.time("Grace").or(*grace) };
         }
         *drain_quiet = values.time("Drain_Quiet").unwrap_or(*drain_quiet);
+        *exit_when = values.text("Exit_When").map(PathBuf::from).or_else(|| exit_when.take());
         *log_level =
             values.text("Log_Level").and_then(|text| read_level(&text)).unwrap_or(*log_level);
         *log_file = values.text("Log_File").map(PathBuf::from).or_else(|| log_file.take());

@@ -72,8 +72,10 @@ pub struct Parts {
     pub sleeper: Sleeper,
     /// Stop and its state.
     pub controls: Arc<Controls>,
-    /// When a stop begins and ends.
+    /// When a stop ends.
     pub drain: Drain,
+    /// A file whose appearance asks for a stop.
+    pub exit_when: Option<PathBuf>,
     /// Lines a second, for replays.
     pub pace: Option<Pace>,
     /// What is counted.
@@ -401,6 +403,7 @@ impl Ingest {
                 self.send_partial(number, id);
             }
             self.parts.inputs[number].tail.retire(now);
+            self.parts.inputs[number].tail.let_go_of_surplus(now);
         }
     }
 
@@ -443,7 +446,8 @@ impl Ingest {
 
     /// Whether the process may end: everything taken in is settled. Ends the intake on the way.
     fn is_finished(&mut self, now: Instant) -> bool {
-        if self.parts.inputs.iter_mut().any(Input::has_read_all_it_wants) {
+        let has_marker = self.parts.exit_when.as_ref().is_some_and(|marker| marker.exists());
+        if has_marker || self.parts.inputs.iter_mut().any(Input::has_read_all_it_wants) {
             self.parts.controls.stop();
         }
         if !self.parts.controls.is_stopping() {
@@ -565,6 +569,7 @@ impl Ingest {
             Some(self.next_retire).filter(|_| has_rotated && !self.intake_ended),
             Some(self.next_save).filter(|_| saves),
             Some(self.last_moved + RELEASE_AFTER).filter(|_| has_unused),
+            Some(now + LOOK_EVERY).filter(|_| self.parts.exit_when.is_some() && !stops),
             Some(now + DATA_EVERY).filter(|_| stops && !self.intake_ended),
             Some(now + SAVE_EVERY).filter(|_| stops),
         ];

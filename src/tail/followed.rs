@@ -17,6 +17,7 @@ use std::time::Instant;
 use memchr::memrchr;
 
 use super::lines::Line;
+use super::open;
 use super::read::{Found, ReadBuffer};
 use crate::checkpoint::mark::{MARKER_REACH, mark_of_file};
 use crate::checkpoint::{Ledger, Mark, Position};
@@ -104,6 +105,8 @@ pub struct FollowedFile {
     pub closed_by_writer: bool,
     /// It waits in the queue of files to read.
     pub is_queued: bool,
+    /// No name is left for it anywhere: what it holds of the volume is free once we close it.
+    pub is_deleted: bool,
     /// Notices do not reach it: a symbolic link's target, or a file moved away.
     pub is_unwatched: bool,
     file: Option<File>,
@@ -142,6 +145,7 @@ impl FollowedFile {
             changed: now,
             closed_by_writer: false,
             is_queued: false,
+            is_deleted: false,
             is_unwatched: false,
             file: Some(file),
             generation: 0,
@@ -447,6 +451,11 @@ impl FollowedFile {
         self.looked_at = now;
         self.see_size(metadata.len());
         Ok(look)
+    }
+
+    /// Half of its volume, if that is memory.
+    pub fn half_of_tmpfs(&self) -> Option<u64> {
+        self.file.as_ref().and_then(open::half_of_tmpfs)
     }
 
     /// Whether it is open.

@@ -31,7 +31,7 @@ use tracing::{debug, error, info, warn};
 use self::discover::{Entry, Globs, here};
 pub use self::followed::{FollowedFile, Inode, Reading, Seen};
 pub use self::read::ReadBuffer;
-pub use self::settings::{LongLines, Settings};
+pub use self::settings::{LongLines, MaxHeld, Settings};
 pub use self::watch::{Notice, Watch, What};
 use crate::checkpoint::{Position, Remembered};
 use crate::model::{Counters, FileId, Mentions, Share};
@@ -196,6 +196,7 @@ impl Tail {
             self.lose_all_places(id);
             return false;
         };
+        file.is_deleted = look.is_deleted;
         if look.is_deleted {
             self.lose_all_places(id);
         }
@@ -645,6 +646,44 @@ impl Tail {
         for id in ids {
             self.forget(id);
         }
+    }
+
+    /// Guards the volume: what deleted files hold of it beyond `Max_Held_Bytes` is let go, the
+    /// oldest first, and counted as lost.
+    pub fn let_go_of_surplus(&mut self, now: Instant) {
+        for id in self.without_place() {
+            self.look(id, now);
+        }
+        while let Some((oldest, limit)) = self.surplus() {
+            let Some(file) = self.files.get(&oldest) else {
+                return;
+            };
+            let (path, bytes) = (file.path.display(), file.unread());
+            error!(
+                file = %path, bytes, limit,
+                "a deleted file is let go with lines that were not delivered: Max_Held_Bytes is reached"
+            );
+            self.counters.lost_held_bytes.add(bytes);
+            self.forget(oldest);
+        }
+    }
+
+    fn without_place(&self) -> Vec<FileId> {
+        let files = self.files.values().filter(|file| file.place.is_none() && !file.is_deleted);
+        files.map(|file| file.id).collect()
+    }
+
+    /// The oldest deleted file, if all of them hold more than they may; and how much that is.
+    fn surplus(&self) -> Option<(FileId, u64)> {
+        let held = || self.files.values().filter(|file| file.is_deleted);
+        let oldest = held().min_by_key(|file| file.id)?;
+        let limit = match self.settings.max_held_bytes {
+            MaxHeld::Off => return None,
+            MaxHeld::HalfOfTmpfs => oldest.half_of_tmpfs()?,
+            MaxHeld::Bytes(bytes) => bytes,
+        };
+        let bytes: u64 = held().map(FollowedFile::size).sum();
+        (bytes > limit).then_some((oldest.id, limit))
     }
 
     fn forget(&mut self, id: FileId) {

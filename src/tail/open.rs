@@ -50,6 +50,16 @@ pub fn why_unreadable(path: &Path) -> String {
     }
 }
 
+/// Half of the volume that a file lies on, if that volume is memory: what is held there takes it
+/// from every process of the Pod.
+pub fn half_of_tmpfs(file: &File) -> Option<u64> {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    let volume = rustix::fs::fstatfs(file).ok()?;
+    let is_tmpfs = u64::try_from(volume.f_type).is_ok_and(|kind| kind == TMPFS_MAGIC);
+    let size = volume.f_blocks.saturating_mul(u64::try_from(volume.f_bsize).ok()?);
+    is_tmpfs.then_some(size / 2)
+}
+
 /// Raises the soft limit of open files to the hard one: every followed file holds a descriptor.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};

@@ -44,6 +44,8 @@ pub struct Settings {
     pub skip_empty_lines: bool,
     /// `Exit_On_Eof`: drain and end once every file found at the start was read to its end.
     pub exit_on_eof: bool,
+    /// `Max_Held_Bytes` (ours): what deleted files may hold of the volume.
+    pub max_held_bytes: MaxHeld,
     /// `DB`: where positions are kept. `None`: nothing is written anywhere.
     pub db: Option<PathBuf>,
 }
@@ -56,6 +58,17 @@ pub enum LongLines {
     Cut,
     /// It is left out and counted (`Skip_Long_Lines On`).
     Skip,
+}
+
+/// What deleted files that are not delivered yet may hold of the volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxHeld {
+    /// Anything: nothing is lost as long as the volume has room.
+    Off,
+    /// Half of the volume if it is memory, anything if it is a disk: what is not written.
+    HalfOfTmpfs,
+    /// So many bytes.
+    Bytes(u64),
 }
 
 impl Settings {
@@ -86,6 +99,7 @@ impl Settings {
             long_lines: LongLines::Cut,
             skip_empty_lines: false,
             exit_on_eof: false,
+            max_held_bytes: MaxHeld::HalfOfTmpfs,
             db: None,
         }
     }
