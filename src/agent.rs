@@ -172,7 +172,7 @@ fn build_inputs(
             remembered,
             Arc::clone(counters),
         )
-        .map_err(|reason| setting(&settings.name, "Path", reason))?;
+        .map_err(|reason| setting(&settings.name, "tail", reason))?;
         let parser = parser_of(settings, config)?;
         let encoder = Encoder::new(settings, parser, added, Arc::clone(counters));
         let budget = Budget::new(settings.mem_buf_limit, Arc::new(wake(waker)));

@@ -66,6 +66,7 @@ fn read_identity(settings: &mut Settings, values: &Values, report: &mut Report) 
     } else if let Some((place, because)) = values.emptied("Tag") {
         report.refuse_plugin(place, format!("the tag is empty{because}"));
     }
+    settings.tag_regex = values.text("Tag_Regex");
     if let Some(alias) = values.text("Alias") {
         settings.name = alias;
     }

@@ -784,12 +784,12 @@ pub const TAIL: Group = Group {
             "",
             "globs of whole paths to leave out; '*' matches '/' too",
         ),
-        unsupported(
+        obeyed(
             "Tag_Regex",
             Kind::Regex,
-            &[],
-            "takes parts of the tag from the path",
-            "write the tag, with '*' for the path",
+            "",
+            "its named groups, found in the path, stand for <name> in the tag; a path that does \
+             not fit is not followed",
         ),
         obeyed("Key", Kind::Text, "log", "the record key of a line that goes out as text"),
         obeyed("Parser", Kind::Text, "", "the parser of its lines"),

@@ -498,6 +498,7 @@ mod tests {
                 paths,
                 exclude_paths: vec!["*.gz".to_owned()],
                 tag: "app.*".to_owned(),
+                tag_regex: own("(?<name>[a-z]+)"),
                 parser: own("all"),
                 key: "message".to_owned(),
                 path_key: own("file"),

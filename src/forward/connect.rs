@@ -71,3 +71,35 @@ fn notice_death(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_refuses_does_not_keep_us_from_the_next_one_of_the_name() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // `localhost` may have an IPv6 address as well, on which nobody listens.
+        let stream = connect(&Settings::new("forward.0", "localhost", port)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().port(), port);
+    }
+
+    #[tokio::test]
+    async fn what_each_address_answered_is_told() {
+        let port = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
+        let failure = connect(&Settings::new("forward.0", "127.0.0.1", port)).await.unwrap_err();
+        let text = failure.to_string();
+        assert!(text.contains(&format!("127.0.0.1:{port}: ")), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_knows_is_told_with_what_to_look_at() {
+        let settings = Settings::new("forward.0", "no-such-host.invalid", 24224);
+        let text = connect(&settings).await.unwrap_err().to_string();
+        assert!(text.contains("cannot resolve 'no-such-host.invalid'"), "{text}");
+        assert!(text.contains("check `Host`"), "{text}");
+    }
+}

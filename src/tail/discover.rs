@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Component, Path, PathBuf};
 
+use fancy_regex::Regex;
 use glob::{MatchOptions, Pattern, PatternError};
 
 use crate::model::Tag;
@@ -163,24 +164,82 @@ pub fn names(directory: &Path) -> Vec<OsString> {
         .collect()
 }
 
-/// `Tag` as written, made the tag of one file: a `*` stands for its absolute path with dots for
-/// separators, as Fluent Bit makes it.
-pub fn tag_of(template: &str, path: &Path, working_directory: &Path) -> Tag {
-    let Some((before, after)) = template.split_once('*') else {
-        return Tag::new(template);
-    };
-    let absolute = working_directory.join(path);
-    let whole = format!("{before}{}{after}", absolute.to_string_lossy());
-    let mut tag = String::with_capacity(whole.len());
-    for character in whole.chars() {
-        match character {
-            '/' | '\\' | ':' | '.' if tag.is_empty() || tag.ends_with('.') => {}
-            '/' | '\\' | ':' => tag.push('.'),
-            '*' => {}
-            other => tag.push(other),
+/// How an input makes the tag of a file.
+#[derive(Debug)]
+pub struct TagTemplate {
+    /// `Tag` as written.
+    text: String,
+    /// `Tag_Regex`.
+    regex: Option<Regex>,
+    working_directory: PathBuf,
+}
+
+/// Why an input cannot look for its files.
+#[derive(Debug, thiserror::Error)]
+pub enum PathError {
+    /// `Path` or `Exclude_Path` is no pattern.
+    #[error("Path: {0}")]
+    Pattern(#[from] PatternError),
+    /// `Tag_Regex` is no regular expression.
+    #[error("Tag_Regex: {0}")]
+    TagRegex(#[from] Box<fancy_regex::Error>),
+}
+
+impl TagTemplate {
+    /// Compiles `Tag` and `Tag_Regex`.
+    pub fn compile(
+        text: &str,
+        regex: Option<&str>,
+        working_directory: PathBuf,
+    ) -> Result<Self, PathError> {
+        let regex = regex.map(Regex::new).transpose().map_err(Box::new)?;
+        Ok(Self { text: text.to_owned(), regex, working_directory })
+    }
+
+    /// The tag of one file. `None`: its path does not fit `Tag_Regex`, and it is not followed.
+    pub fn tag_of(&self, path: &Path) -> Option<Tag> {
+        match &self.regex {
+            Some(regex) => {
+                let captures = regex.captures(path.to_str()?).ok()??;
+                self.with_groups(|name| captures.name(name).map_or("", |group| group.as_str()))
+            }
+            None => Some(self.with_path(path)),
         }
     }
-    Tag::new(tag.strip_suffix('.').unwrap_or(&tag))
+
+    /// Every `<name>` is what the group of that name captured, or `_` (Fluent Bit's rule).
+    fn with_groups<'a>(&self, group: impl Fn(&str) -> &'a str) -> Option<Tag> {
+        let mut tag = String::new();
+        let mut rest = self.text.as_str();
+        while let Some((before, behind)) = rest.split_once('<') {
+            let (name, after) = behind.split_once('>')?;
+            let captured = group(name);
+            tag.push_str(before);
+            tag.push_str(if captured.is_empty() { "_" } else { captured });
+            rest = after;
+        }
+        tag.push_str(rest);
+        Some(Tag::new(&tag))
+    }
+
+    /// A `*` stands for the absolute path with dots for separators, as Fluent Bit makes it.
+    fn with_path(&self, path: &Path) -> Tag {
+        let Some((before, after)) = self.text.split_once('*') else {
+            return Tag::new(&self.text);
+        };
+        let absolute = self.working_directory.join(path);
+        let whole = format!("{before}{}{after}", absolute.to_string_lossy());
+        let mut tag = String::with_capacity(whole.len());
+        for character in whole.chars() {
+            match character {
+                '/' | '\\' | ':' | '.' if tag.is_empty() || tag.ends_with('.') => {}
+                '/' | '\\' | ':' => tag.push('.'),
+                '*' => {}
+                other => tag.push(other),
+            }
+        }
+        Tag::new(tag.strip_suffix('.').unwrap_or(&tag))
+    }
 }
 
 #[cfg(test)]
@@ -197,9 +256,28 @@ mod tests {
             ("k.*", "/t/..x/a b/we*rd:n.log", "k.t.x.a b.werd.n.log"),
             ("k.*", "logs/a.log", "k.work.logs.a.log"),
         ] {
-            let tag = tag_of(template, Path::new(path), Path::new("/work"));
-            assert_eq!(tag.as_str(), expected, "{template} for {path}");
+            let template = TagTemplate::compile(template, None, PathBuf::from("/work")).unwrap();
+            let tag = template.tag_of(Path::new(path)).unwrap();
+            assert_eq!(tag.as_str(), expected, "{template:?} for {path}");
         }
+    }
+
+    #[test]
+    fn groups_of_the_path_stand_for_names_in_the_tag() {
+        let regex = r"/(?<service>[a-z]+)/(?<kind>\d*)x\.log$";
+        for (text, path, expected) in [
+            ("app.<service>.<kind>", "/logs/shop/7x.log", Some("app.shop.7")),
+            ("app.<service>.<kind>", "/logs/shop/x.log", Some("app.shop._")),
+            ("app.<other>", "/logs/shop/x.log", Some("app._")),
+            ("app.*", "/logs/shop/x.log", Some("app.*")),
+            ("app.<service>", "/logs/SHOP/x.log", None),
+            ("app.<service", "/logs/shop/x.log", None),
+        ] {
+            let template = TagTemplate::compile(text, Some(regex), PathBuf::new()).unwrap();
+            let tag = template.tag_of(Path::new(path));
+            assert_eq!(tag.as_ref().map(Tag::as_str), expected, "{text} for {path}");
+        }
+        assert!(TagTemplate::compile("a", Some("("), PathBuf::new()).is_err());
     }
 
     #[test]

@@ -28,13 +28,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info, warn};
 
-use self::discover::{Entry, Globs, here};
+pub use self::discover::PathError;
+use self::discover::{Entry, Globs, TagTemplate, here};
 pub use self::followed::{FollowedFile, Inode, Reading, Seen};
 pub use self::read::ReadBuffer;
 pub use self::settings::{LongLines, MaxHeld, Settings};
 pub use self::watch::{Notice, Watch, What};
 use crate::checkpoint::{Position, Remembered};
-use crate::model::{Counters, FileId, Mentions, Share};
+use crate::model::{Counters, FileId, Mentions, Share, Tag};
 
 /// When notices work, this part of the files is looked at in each reconcile, in turn.
 const LOOKED_AT_IN_TURN: u64 = 10;
@@ -43,7 +44,7 @@ const LOOKED_AT_IN_TURN: u64 = 10;
 pub struct Tail {
     settings: Settings,
     globs: Globs,
-    working_directory: PathBuf,
+    tag: TagTemplate,
     counters: Arc<Counters>,
     files: HashMap<FileId, FollowedFile>,
     by_inode: HashMap<Inode, FileId>,
@@ -74,11 +75,12 @@ impl Tail {
         working_directory: PathBuf,
         remembered: Remembered,
         counters: Arc<Counters>,
-    ) -> Result<Self, glob::PatternError> {
+    ) -> Result<Self, PathError> {
+        let regex = settings.tag_regex.as_deref();
         Ok(Self {
             globs: Globs::new(&settings.paths, &settings.exclude_paths)?,
+            tag: TagTemplate::compile(&settings.tag, regex, working_directory)?,
             settings,
-            working_directory,
             counters,
             files: HashMap::new(),
             by_inode: HashMap::new(),
@@ -394,12 +396,14 @@ impl Tail {
         if self.refused.contains(&inode) {
             return;
         }
-        if let Some(reason) = self.reason_to_refuse(&file, &metadata) {
+        let reason = self.reason_to_refuse(&file, &metadata);
+        let (None, Some(tag)) = (reason, self.tag.tag_of(path)) else {
+            let reason = reason.unwrap_or("its path does not fit `Tag_Regex`");
             info!(file = %place.display(), "not followed: {reason}");
             self.refused.insert(inode);
             return;
-        }
-        if let Err(error) = self.follow(file, path, place, now) {
+        };
+        if let Err(error) = self.follow(file, path, place, tag, now) {
             warn!(file = %place.display(), %error, "cannot follow a log file; trying again");
         }
     }
@@ -416,10 +420,16 @@ impl Tail {
         (age > oldest).then_some("it was last written before `Ignore_Older`")
     }
 
-    fn follow(&mut self, file: File, path: &Path, place: &Path, now: Instant) -> io::Result<()> {
+    fn follow(
+        &mut self,
+        file: File,
+        path: &Path,
+        place: &Path,
+        tag: Tag,
+        now: Instant,
+    ) -> io::Result<()> {
         let id = FileId(self.next_id);
         self.next_id += 1;
-        let tag = discover::tag_of(&self.settings.tag, path, &self.working_directory);
         let remembered = self.remembered.of(&file, place)?;
         let mut followed = FollowedFile::new(id, path.to_owned(), tag, file, now)?;
         followed.place = Some(place.to_owned());

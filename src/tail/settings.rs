@@ -14,6 +14,8 @@ pub struct Settings {
     pub exclude_paths: Vec<String>,
     /// `Tag`: as written; a `*` stands for the path of the file.
     pub tag: String,
+    /// `Tag_Regex`: its named groups, found in the path, stand for `<name>` in the tag.
+    pub tag_regex: Option<String>,
     /// `Parser`: its name. `None`: every line goes out as text under `key`.
     pub parser: Option<String>,
     /// `Key`: the record key of a line that goes out as text.
@@ -84,6 +86,7 @@ impl Settings {
             paths,
             exclude_paths: Vec::new(),
             tag: name.to_owned(),
+            tag_regex: None,
             parser: None,
             key: "log".to_owned(),
             path_key: None,
