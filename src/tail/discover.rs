@@ -5,13 +5,15 @@
 //!
 //! Looks at directories only. It opens no log file and remembers nothing.
 
-use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::DirEntryExt;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use fancy_regex::Regex;
 use glob::{MatchOptions, Pattern, PatternError};
+use rustix::fs::{FileType, Mode, OFlags, RawDir};
+use rustix::io::Errno;
 
 use crate::model::Tag;
 
@@ -141,27 +143,25 @@ pub fn here(directory: &Path) -> &Path {
     if directory.as_os_str().is_empty() { Path::new(".") } else { directory }
 }
 
-/// What a directory holds. A directory that is gone or unreadable holds nothing for now.
-pub fn entries(directory: &Path) -> Vec<Entry> {
-    let Ok(listing) = fs::read_dir(here(directory)) else {
-        return Vec::new();
+/// Shows every entry of a directory: its name, the inode number that the directory gives for it,
+/// and whether it is a symbolic link. A directory that is gone holds nothing. Allocates nothing
+/// for an entry: directories of ten thousand files are listed every few seconds.
+pub fn each_entry(directory: &Path, mut visit: impl FnMut(&OsStr, u64, bool)) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = match rustix::fs::open(here(directory), flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        opened => opened?,
     };
-    let entry = |entry: fs::DirEntry| Entry {
-        path: directory.join(entry.file_name()),
-        inode: entry.ino(),
-        is_symlink: entry.file_type().is_ok_and(|kind| kind.is_symlink()),
-    };
-    let mut found: Vec<Entry> = listing.filter_map(Result::ok).map(entry).collect();
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    found
-}
-
-/// The names in a directory, for those who look for something else than matches.
-pub fn names(directory: &Path) -> Vec<OsString> {
-    entries(directory)
-        .into_iter()
-        .filter_map(|entry| entry.path.file_name().map(ToOwned::to_owned))
-        .collect()
+    let mut buffer = Vec::with_capacity(32 << 10);
+    let mut entries = RawDir::new(opened, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            visit(name, entry.ino(), entry.file_type() == FileType::Symlink);
+        }
+    }
+    Ok(())
 }
 
 /// How an input makes the tag of a file.
@@ -244,7 +244,29 @@ impl TagTemplate {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn every_entry_of_a_directory_is_shown_with_its_inode() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..2000 {
+            fs::write(directory.path().join(format!("file number {number}.log")), "").unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", directory.path().join("link")).unwrap();
+        let mut shown = 0;
+        each_entry(directory.path(), |name, inode, is_symlink| {
+            let metadata = fs::symlink_metadata(directory.path().join(name)).unwrap();
+            assert_eq!(inode, std::os::unix::fs::MetadataExt::ino(&metadata));
+            assert_eq!(is_symlink, name == "link");
+            shown += 1;
+        })
+        .unwrap();
+        assert_eq!(shown, 2001);
+        let nothing = |_: &OsStr, _, _| panic!("it holds nothing");
+        each_entry(Path::new("/no/such/directory"), nothing).unwrap();
+    }
 
     #[test]
     fn the_path_of_the_file_stands_for_the_star_of_a_tag() {

@@ -103,6 +103,8 @@ pub struct FollowedFile {
     pub changed: Instant,
     /// Its writer was seen to close it after its last change.
     pub closed_by_writer: bool,
+    /// The last listing that found it.
+    pub met_in: u64,
     /// It waits in the queue of files to read.
     pub is_queued: bool,
     /// No name is left for it anywhere: what it holds of the volume is free once we close it.
@@ -144,6 +146,7 @@ impl FollowedFile {
             after: None,
             changed: now,
             closed_by_writer: false,
+            met_in: 0,
             is_queued: false,
             is_deleted: false,
             is_unwatched: false,

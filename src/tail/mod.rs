@@ -126,16 +126,17 @@ impl Tail {
         if !self.has_scanned {
             self.find_missed_generations(now);
         }
+        self.round += 1;
         let directories = self.globs.directories();
-        let mut listed: HashSet<PathBuf> = HashSet::new();
+        let mut listed = Vec::new();
         for directory in &directories {
-            let device = std::fs::metadata(here(directory)).map_or(0, |metadata| metadata.dev());
-            for entry in discover::entries(directory) {
-                self.meet(&entry, device, now);
-                listed.insert(entry.path);
+            match self.list(directory, now) {
+                Ok(()) => listed.push(directory.clone()),
+                // What could not be listed says nothing about what lies there.
+                Err(error) => self.mention_unlisted(directory, &error, now),
             }
         }
-        self.forget_places_not_in(&listed, &directories);
+        self.forget_places_not_met(&listed);
         let every =
             !self.has_scanned || self.is_silent || directories.iter().any(|d| !is_watched(d));
         self.look_at_files(now, if every { 1 } else { LOOKED_AT_IN_TURN });
@@ -143,6 +144,33 @@ impl Tail {
             self.count_what_is_gone();
         }
         self.has_scanned = true;
+    }
+
+    /// Meets what a directory holds. Files that lie where they did are only ticked off.
+    fn list(&mut self, directory: &Path, now: Instant) -> io::Result<()> {
+        let device = std::fs::metadata(here(directory)).map_or(0, |metadata| metadata.dev());
+        let mut others = Vec::new();
+        discover::each_entry(directory, |name, number, is_symlink| {
+            let id = self.by_inode.get(&Inode { device, number });
+            let file = id.and_then(|id| self.files.get_mut(id));
+            let place = file.as_ref().and_then(|file| file.place.as_ref());
+            let is_where_it_was = place.is_some_and(|place| place.file_name() == Some(name));
+            match file {
+                Some(file) if is_where_it_was && !is_symlink => file.met_in = self.round,
+                _ => others.push(Entry { path: directory.join(name), inode: number, is_symlink }),
+            }
+        })?;
+        others.sort_by(|a, b| a.path.cmp(&b.path));
+        for entry in others {
+            self.meet(&entry, device, now);
+        }
+        Ok(())
+    }
+
+    fn mention_unlisted(&mut self, directory: &Path, error: &io::Error, now: Instant) {
+        if let Some(times) = self.mentions.due((directory.to_owned(), error.kind()), now) {
+            error!(directory = %directory.display(), %error, times, "cannot list a directory; trying again");
+        }
     }
 
     fn meet(&mut self, entry: &Entry, device: u64, now: Instant) {
@@ -162,20 +190,21 @@ impl Tail {
         }
     }
 
-    fn forget_places_not_in(&mut self, listed: &HashSet<PathBuf>, directories: &[PathBuf]) {
+    fn forget_places_not_met(&mut self, directories: &[PathBuf]) {
         let is_gone = |place: &&PathBuf| {
             let directory = place.parent().unwrap_or_else(|| Path::new(""));
-            !listed.contains(*place)
-                && (directories.iter().any(|listed| listed == directory) || !place.exists())
+            directories.iter().any(|listed| listed == directory)
+                || matches!(place.try_exists(), Ok(false))
         };
-        let gone: Vec<PathBuf> = self.by_place.keys().filter(is_gone).cloned().collect();
+        let unmet = self.files.values().filter(|file| file.met_in != self.round);
+        let gone: Vec<PathBuf> =
+            unmet.filter_map(|file| file.place.as_ref()).filter(is_gone).cloned().collect();
         for place in gone {
             self.lose_place(&place);
         }
     }
 
     fn look_at_files(&mut self, now: Instant, in_turn: u64) {
-        self.round += 1;
         let turn = self.round % in_turn;
         let ids: Vec<FileId> =
             self.files.keys().filter(|id| id.0 % in_turn == turn).copied().collect();
@@ -434,6 +463,7 @@ impl Tail {
         let mut followed = FollowedFile::new(id, path.to_owned(), tag, file, now)?;
         followed.place = Some(place.to_owned());
         followed.is_unwatched = place.is_symlink();
+        followed.met_in = self.round;
         match remembered {
             Some(Position { mark, generation, head, .. }) => {
                 followed.start_at(mark, generation, head);
@@ -493,6 +523,7 @@ impl Tail {
         let Some(file) = self.files.get_mut(&id) else {
             return;
         };
+        file.met_in = self.round;
         if let Some(old) = &file.place {
             let is_still_there =
                 || std::fs::metadata(old).is_ok_and(|m| Inode::of(&m) == file.inode);
