@@ -47,29 +47,54 @@ struct Case {
 #[derive(Clone, Copy, Debug)]
 enum Action {
     /// Complete lines to a followed name, by the writer that keeps it open.
-    Write { name: usize, lines: u64, long: bool },
+    Write {
+        name: usize,
+        lines: u64,
+        long: bool,
+    },
     /// The same to a file that was rotated away, or deleted.
-    WriteBehind { which: usize, lines: u64 },
+    WriteBehind {
+        which: usize,
+        lines: u64,
+    },
     /// The next piece of a line. The next complete line finishes it.
-    Tear { name: usize },
+    Tear {
+        name: usize,
+    },
     /// Renames to a new name, which no pattern matches.
-    Rotate { name: usize },
+    Rotate {
+        name: usize,
+    },
     /// Renames `.2` to `.3` and so on up the chain, and then the file itself to `.1`.
-    RotateChain { name: usize },
-    Delete { name: usize },
+    RotateChain {
+        name: usize,
+    },
+    Delete {
+        name: usize,
+    },
     /// Deletes a file that was rotated away.
-    DeleteRotated { which: usize },
-    CopyTruncate { name: usize },
-    Truncate { name: usize },
+    DeleteRotated {
+        which: usize,
+    },
+    CopyTruncate {
+        name: usize,
+    },
+    Truncate {
+        name: usize,
+    },
     ReceiverDown,
     ReceiverUp,
     /// So many times the receiver takes a chunk and closes the connection.
-    HangUp { times: usize },
+    HangUp {
+        times: usize,
+    },
     Kill,
     Stop,
     Start,
     /// Waits until this part (in percent) of the lines has arrived.
-    CatchUp { percent: usize },
+    CatchUp {
+        percent: usize,
+    },
     /// Waits until positions are saved once more.
     AwaitSave,
 }
@@ -217,7 +242,8 @@ impl World {
         let number = self.next_number;
         self.next_number += 1;
         // No two neighbours are of one length, and the ends of long ones are all the same.
-        let filler = "x".repeat(if is_long { usize::try_from(number * 997 % 3000).unwrap() } else { 0 });
+        let filler =
+            "x".repeat(if is_long { usize::try_from(number * 997 % 3000).unwrap() } else { 0 });
         (number, format!("{{\"seq\":{number},\"filler\":\"{filler}\"}}\n"))
     }
 
@@ -535,14 +561,12 @@ impl World {
         if self.agent.is_none() || !self.receiver_is_up {
             return;
         }
-        let saved = || {
-            fs::metadata(self.state.file("positions")).and_then(|file| file.modified()).ok()
-        };
+        let saved =
+            || fs::metadata(self.state.file("positions")).and_then(|file| file.modified()).ok();
         let before: Option<SystemTime> = saved();
         self.write(0, 1, false);
-        let saved = || {
-            fs::metadata(self.state.file("positions")).and_then(|file| file.modified()).ok()
-        };
+        let saved =
+            || fs::metadata(self.state.file("positions")).and_then(|file| file.modified()).ok();
         wait_until("positions are saved", || saved() != before);
     }
 
@@ -620,7 +644,9 @@ fn run_random(seed: u64, number: u64) -> Result<(), String> {
     let TestError::Fail(reason, shrunk) = error else {
         return Err(error.to_string());
     };
-    Err(format!("MODEL_SEED={seed}, case {number}: {reason}\n\nshrunk: {shrunk:?}\n\nfrom: {first:?}"))
+    Err(format!(
+        "MODEL_SEED={seed}, case {number}: {reason}\n\nshrunk: {shrunk:?}\n\nfrom: {first:?}"
+    ))
 }
 
 fn run_all_random(cases: u64, seed: u64) -> Vec<String> {
