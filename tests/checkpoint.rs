@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use support::{FakeFluentd, LogDir, SOON, Told, sequence, wait_until};
@@ -117,6 +118,32 @@ fn a_file_renamed_while_we_were_down_is_finished_and_not_read_again() {
     fluentd.wait_for_records(25, SOON);
     assert_eq!(agent.stop(), 0);
     assert_eq!(arrived(&fluentd), (0..25).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_came_while_positions_were_being_written_is_found_after_a_kill_and_a_rename() {
+    let (logs, state, fluentd) = (LogDir::new(), LogDir::new(), FakeFluentd::start());
+    let db = format!("DB {}", state.file("positions").display());
+    let told = Told::to_follow(&logs, &fluentd).input(&db).service("Flush 0.02");
+    let inode = || fs::metadata(state.file("positions")).map(|file| file.ino()).ok();
+    for round in 0..20_u64 {
+        let agent = told.start();
+        logs.append_sequence("app.log", round * 10..round * 10 + 5);
+        let before = inode();
+        // Positions have been taken, and are written beside.
+        wait_until("positions are being written", || {
+            inode() != before || state.file("positions.new").exists()
+        });
+        logs.rename("app.log", &format!("app.log.{round}a"));
+        logs.append_sequence("app.log", round * 10 + 5..round * 10 + 10);
+        wait_until("positions are saved", || inode() != before);
+        agent.kill();
+        logs.rename("app.log", &format!("app.log.{round}b"));
+    }
+    let agent = told.start();
+    let all = |fluentd: &FakeFluentd| arrived(fluentd).into_iter().collect::<BTreeSet<_>>();
+    wait_until("every line has arrived", || all(&fluentd).len() == 200);
+    assert_eq!(agent.stop(), 0);
 }
 
 #[test]

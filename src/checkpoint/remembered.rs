@@ -63,7 +63,7 @@ enum Claim {
 }
 
 impl Remembered {
-    /// `saved` is when the positions were stored.
+    /// `saved` is when the positions were taken: files that came before it are among them.
     pub fn new(positions: Vec<Position>, saved: Option<SystemTime>) -> Self {
         Self { positions: positions.into_iter().map(|p| (p, Claim::Open)).collect(), saved }
     }

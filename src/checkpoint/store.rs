@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Next {
-    positions: Option<Vec<Position>>,
+    positions: Option<(Vec<Position>, SystemTime)>,
     is_finished: bool,
 }
 
@@ -56,9 +56,11 @@ impl Store {
         (Self { shared, writer: thread }, remembered)
     }
 
-    /// Hands over positions to be saved. Those that still wait are replaced by them.
-    pub fn save(&self, positions: Vec<Position>) {
-        self.shared.next().positions = Some(positions);
+    /// Hands over positions to be saved. Those that still wait are replaced by them. `taken`: every
+    /// file that came before it has a position among them. It becomes the stored file's time of
+    /// change, whenever the writing is done: a file that came meanwhile is younger than it.
+    pub fn save(&self, positions: Vec<Position>, taken: SystemTime) {
+        self.shared.next().positions = Some((positions, taken));
         self.shared.changed.notify_all();
     }
 
@@ -80,7 +82,7 @@ impl Shared {
     }
 
     /// Waits for positions to save. `None`: nothing more will come.
-    fn wait(&self) -> Option<Vec<Position>> {
+    fn wait(&self) -> Option<(Vec<Position>, SystemTime)> {
         let mut next = self.next();
         loop {
             if let Some(positions) = next.positions.take() {
@@ -96,8 +98,8 @@ impl Shared {
 
 fn spawn(mut writer: Writer, shared: Arc<Shared>) -> Option<JoinHandle<()>> {
     let work = move || {
-        while let Some(positions) = shared.wait() {
-            writer.save(&positions);
+        while let Some((positions, taken)) = shared.wait() {
+            writer.save(&positions, taken);
         }
     };
     match thread::Builder::new().name("positions".to_owned()).stack_size(256 << 10).spawn(work) {
@@ -118,12 +120,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn save(&mut self, positions: &[Position]) {
+    fn save(&mut self, positions: &[Position], taken: SystemTime) {
         if self.lock.is_none() {
             self.lock = lock(&self.path);
         }
         let result = match &self.lock {
-            Some(_) => replace(&self.path, &to_text(positions)),
+            Some(_) => replace(&self.path, &to_text(positions), taken),
             None => Err(io::Error::new(io::ErrorKind::ResourceBusy, "the lock is not ours")),
         };
         let Err(error) = result else {
@@ -198,10 +200,11 @@ fn load(path: &Path) -> Remembered {
 }
 
 /// Written beside, synced, renamed: at any instant the file is the old one or the new one, whole.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+fn replace(path: &Path, text: &str, modified: SystemTime) -> io::Result<()> {
     let beside = with_suffix(path, ".new");
     let mut file = File::create(&beside)?;
     file.write_all(text.as_bytes())?;
+    file.set_modified(modified)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
@@ -248,6 +251,8 @@ fn from_line(line: &str) -> Option<Position> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn position(path: &str, offset: u64) -> Position {
@@ -268,7 +273,7 @@ mod tests {
 
     fn save(db: &Path, positions: Vec<Position>) {
         let (store, _) = Store::open(db, Arc::default());
-        store.save(positions);
+        store.save(positions, SystemTime::now());
         store.finish();
     }
 
@@ -278,6 +283,17 @@ mod tests {
         let db = directory.path().join("positions");
         save(&db, vec![position("/a \"b\"\n.log", 7), position("/c", 1 << 40)]);
         assert_eq!(stored(&db), [position("/a \"b\"\n.log", 7), position("/c", 1 << 40)]);
+    }
+
+    #[test]
+    fn positions_are_as_old_as_their_taking_however_long_the_writing_takes() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = directory.path().join("positions");
+        let taken = SystemTime::now() - Duration::from_secs(3);
+        let (store, _) = Store::open(&db, Arc::default());
+        store.save(vec![position("/a", 7)], taken);
+        store.finish();
+        assert_eq!(fs::metadata(&db).unwrap().modified().unwrap(), taken);
     }
 
     #[test]
@@ -312,10 +328,10 @@ mod tests {
         let (first, _) = Store::open(&db, Arc::default());
         let counters = Arc::new(Counters::default());
         let (second, _) = Store::open(&db, Arc::clone(&counters));
-        second.save(vec![position("/second", 1)]);
+        second.save(vec![position("/second", 1)], SystemTime::now());
         second.finish();
         assert_eq!(counters.positions_unsaved.get(), 1);
-        first.save(vec![position("/first", 1)]);
+        first.save(vec![position("/first", 1)], SystemTime::now());
         first.finish();
         assert_eq!(stored(&db), [position("/first", 1)]);
     }
@@ -324,7 +340,7 @@ mod tests {
     fn what_cannot_be_saved_is_counted_and_stops_nothing() {
         let counters = Arc::new(Counters::default());
         let (store, _) = Store::open(Path::new("/proc/no/such/place"), Arc::clone(&counters));
-        store.save(vec![position("/a", 1)]);
+        store.save(vec![position("/a", 1)], SystemTime::now());
         store.finish();
         assert_eq!((counters.positions_saved.get(), counters.positions_unsaved.get()), (0, 1));
     }

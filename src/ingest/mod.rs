@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
@@ -51,6 +51,8 @@ const SAVE_EVERY: Duration = Duration::from_millis(250);
 const RETIRE_EVERY: Duration = Duration::from_millis(500);
 /// How many slices are read before the loop looks at everything else again.
 const SLICES_A_ROUND: usize = 16;
+/// How far the clock that stamps files may be behind: it moves with the kernel's tick.
+const TICK: Duration = Duration::from_millis(20);
 /// How long nothing must have moved before unused buffers go back to the system.
 const RELEASE_AFTER: Duration = Duration::from_secs(5);
 
@@ -102,6 +104,10 @@ pub struct Ingest {
     next_retire: Instant,
     next_save: Instant,
     positions_changed: bool,
+    /// Every file that came before it is followed, if it could be opened.
+    files_known: SystemTime,
+    /// Notices come for every directory.
+    covers_all: bool,
     mentions: Mentions<io::ErrorKind>,
     last_moved: Instant,
     intake_ended: bool,
@@ -127,6 +133,8 @@ impl Ingest {
             next_retire: now,
             next_save: now,
             positions_changed: false,
+            files_known: SystemTime::UNIX_EPOCH,
+            covers_all: false,
             mentions: Mentions::default(),
             last_moved: now,
             intake_ended: false,
@@ -201,6 +209,7 @@ impl Ingest {
         if self.intake_ended || (now < self.next_scan && !is_wanted) {
             return;
         }
+        let files_known = SystemTime::now();
         self.cover_directories();
         let watch = &self.watch;
         let is_watched =
@@ -208,6 +217,7 @@ impl Ingest {
         for input in &mut self.parts.inputs {
             input.tail.scan(now, is_watched);
         }
+        self.files_known = files_known;
         self.positions_changed = true;
         self.next_scan = now + self.scan_interval();
     }
@@ -220,12 +230,14 @@ impl Ingest {
 
     /// Watches before listing, so that nothing can appear between the two unnoticed.
     fn cover_directories(&mut self) {
+        self.covers_all = false;
         let Some(watch) = &mut self.watch else {
             return;
         };
         let directories: Vec<PathBuf> =
             self.parts.inputs.iter().flat_map(|input| input.tail.directories()).collect();
         let Err(error) = watch.cover(&directories) else {
+            self.covers_all = true;
             return;
         };
         if watch::is_limit(&error) {
@@ -259,10 +271,14 @@ impl Ingest {
         let Some(watch) = &mut self.watch else {
             return;
         };
+        let files_known = SystemTime::now();
         let notices = watch.take_names();
         let now = Instant::now();
         for input in &mut self.parts.inputs {
             input.tail.hear_names(&notices, now);
+        }
+        if self.covers_all && !self.parts.inputs.iter().any(|input| input.tail.wants_scan()) {
+            self.files_known = files_known;
         }
     }
 
@@ -431,14 +447,20 @@ impl Ingest {
     }
 
     fn save_positions(&mut self, now: Instant) {
-        if !self.positions_changed || now < self.next_save {
+        if !self.positions_changed || now < self.next_save || self.parts.stores.is_empty() {
             return;
         }
         self.next_save = now + SAVE_EVERY;
         self.positions_changed = false;
+        // A file that came a moment ago goes along, and any other is younger than the positions.
+        if !self.intake_ended {
+            self.hear_names();
+        }
+        let taken = self.files_known - TICK;
         for (store, inputs) in &self.parts.stores {
             let tails = inputs.iter().map(|&number| &self.parts.inputs[number].tail);
-            store.save(tails.flat_map(|tail| tail.files()).map(|f| f.stored_position()).collect());
+            let positions = tails.flat_map(|tail| tail.files()).map(|f| f.stored_position());
+            store.save(positions.collect(), taken);
         }
     }
 
@@ -470,6 +492,7 @@ impl Ingest {
             return false;
         }
         // Once more with our own eyes: a notice may be on its way.
+        self.hear_names();
         for input in &mut self.parts.inputs {
             input.tail.look_at_unwatched(now, true);
         }

@@ -245,6 +245,11 @@ impl FakeFluentd {
         self.ask(|state| state.events.clone())
     }
 
+    /// The events that have arrived, but for the first so many.
+    pub fn events_after(&self, seen: usize) -> Vec<Event> {
+        self.ask(|state| state.events[seen..].to_vec())
+    }
+
     /// How many records have arrived.
     pub fn record_count(&self) -> u64 {
         self.ask(|state| state.record_count)
