@@ -1,16 +1,18 @@
 //! Reads LTSV: `label:value`, separated by tabs.
 //!
 //! In:  a line
-//! Out: its pairs, up to the first part that has no label
+//! Out: its pairs
+//!
+//! A part without a label makes the line unparsed, where Fluent Bit drops the rest in silence.
 
 use super::Unparsed;
 use super::fields::Record;
 
 /// Adds the pairs of a line.
 pub(super) fn read(line: &str, record: &mut Record<'_>) -> Result<(), Unparsed> {
-    for part in line.split('\t') {
+    for part in line.split('\t').filter(|part| !part.is_empty()) {
         let Some((label, value)) = part.split_once(':').filter(|(label, _)| is_label(label)) else {
-            break;
+            return Err(Unparsed::NoPair);
         };
         record.add(label, value);
     }
@@ -28,11 +30,12 @@ mod tests {
     use crate::parse::{Definition, Format, Parser};
 
     #[test]
-    fn labels_and_values_are_read_up_to_the_first_part_without_a_label() {
+    fn labels_and_values_are_read_and_a_part_without_a_label_makes_the_line_unparsed() {
         let parser = Parser::compile(&Definition::new("test", Format::Ltsv)).unwrap();
         for (line, expected) in [
             ("a:1\tb:x y", Some(&b"\x82\xa1a\xa11\xa1b\xa3x y"[..])),
-            ("a:1:2\tnonsense\tb:2", Some(b"\x81\xa1a\xa31:2")),
+            ("a:1:2\t\t", Some(b"\x81\xa1a\xa31:2")),
+            ("a:1:2\tnonsense\tb:2", None),
             ("a:", Some(b"\x81\xa1a\xa0")),
             ("a b:1", None),
             ("", None),

@@ -429,12 +429,22 @@ impl Tail {
         let (None, Some(tag)) = (reason, self.tag.tag_of(path)) else {
             let reason = reason.unwrap_or("its path does not fit `Tag_Regex`");
             info!(file = %place.display(), "not followed: {reason}");
-            self.refused.insert(inode);
+            self.refuse(inode);
             return;
         };
         if let Err(error) = self.follow(file, path, place, tag, now) {
             warn!(file = %place.display(), %error, "cannot follow a log file; trying again");
         }
+    }
+
+    /// Remembers a file that is not followed, so that it is not opened at every listing. Compressed
+    /// generations come for ever; after so many, all are looked at once more and said again.
+    fn refuse(&mut self, inode: Inode) {
+        const REMEMBERED: usize = 4096;
+        if self.refused.len() >= REMEMBERED {
+            self.refused.clear();
+        }
+        self.refused.insert(inode);
     }
 
     fn reason_to_refuse(&self, file: &File, metadata: &std::fs::Metadata) -> Option<&'static str> {
