@@ -134,7 +134,52 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// Cases that once failed, always run.
 fn known() -> Vec<Case> {
-    Vec::new()
+    let case = |limit, actions: &[Action]| Case { limit, actions: actions.to_vec() };
+    vec![
+        // A file came while positions were being written, and was renamed after a kill.
+        case(
+            "5MB",
+            &[
+                Write { name: 0, lines: 21, long: false },
+                AwaitSave,
+                RotateChain { name: 0 },
+                Write { name: 0, lines: 2, long: true },
+                CatchUp { percent: 0 },
+                Kill,
+                RotateChain { name: 0 },
+                RotateChain { name: 0 },
+            ],
+        ),
+        case(
+            "5MB",
+            &[
+                AwaitSave,
+                Rotate { name: 0 },
+                Kill,
+                Start,
+                AwaitSave,
+                Kill,
+                Rotate { name: 0 },
+                Start,
+                AwaitSave,
+                Kill,
+                Rotate { name: 0 },
+            ],
+        ),
+        // A line without its newline, sent at a stop, of a file that is then deleted.
+        case(
+            "512k",
+            &[
+                Write { name: 1, lines: 3, long: false },
+                Tear { name: 1 },
+                Tear { name: 1 },
+                Tear { name: 1 },
+                Rotate { name: 1 },
+                Stop,
+                DeleteRotated { which: 0 },
+            ],
+        ),
+    ]
 }
 
 /// A file and the writer that keeps it open.
@@ -175,6 +220,8 @@ struct World {
     behind: Vec<Written>,
     /// Files nobody writes to any more.
     numbers_of_closed: Vec<Vec<u64>>,
+    /// Lines that were begun. A stop sends what there is of them.
+    torn: BTreeSet<u64>,
     next_number: u64,
     next_name: u64,
     arrived: Vec<u64>,
@@ -204,6 +251,7 @@ impl World {
             current: [None, None],
             behind: Vec::new(),
             numbers_of_closed: Vec::new(),
+            torn: BTreeSet::new(),
             next_number: 0,
             next_name: 10,
             arrived: Vec::new(),
@@ -288,6 +336,7 @@ impl World {
     fn tear(&mut self, name: usize) {
         if self.current(name).begun.is_none() {
             let line = self.line(false);
+            self.torn.insert(line.0);
             self.current(name).begun = Some(line);
         }
         let written = self.current(name);
@@ -413,6 +462,8 @@ impl World {
             return;
         }
         if is_copied {
+            // While the agent is away it cannot tell every copy from what it has missed.
+            self.is_exact &= self.agent.is_some();
             let copy = format!("{}.copy{}", NAMES[name], self.next_name);
             self.next_name += 1;
             fs::copy(self.logs.file(NAMES[name]), self.logs.file(&copy)).unwrap();
@@ -452,7 +503,8 @@ impl World {
 
     fn stop(&mut self) {
         if self.receiver_is_up && self.may_end_agent() {
-            self.is_exact = false;
+            let mut written = self.current.iter().flatten().chain(&self.behind);
+            self.is_exact &= written.all(|written| written.begun.is_none());
             let agent = self.agent.take().expect("it runs");
             agent.wait_for_log("connected");
             assert_eq!(agent.stop(), 0, "the exit status of a stop");
@@ -593,7 +645,8 @@ impl World {
     fn check(&self, log: &str) {
         let streams = self.streams();
         let written = streams.concat().into_iter().collect::<BTreeSet<_>>();
-        let strange = self.arrived.iter().filter(|number| !written.contains(number));
+        let strange =
+            self.arrived.iter().filter(|n| !written.contains(n) && !self.torn.contains(n));
         let strange = strange.collect::<Vec<_>>();
         assert!(strange.is_empty(), "arrived and never written: {strange:?}; the log:\n{log}");
         if !self.is_exact {

@@ -166,6 +166,23 @@ fn a_file_overwritten_at_the_same_size_is_read_again() {
 }
 
 #[test]
+fn a_file_overwritten_with_lines_of_the_same_length_and_ending_is_read_again() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    let lines = |numbers: std::ops::Range<u64>| {
+        let ending = "the same in every line, ".repeat(4);
+        let line = |number| format!("{{\"seq\":{number},\"ending\":\"{ending}\"}}\n");
+        numbers.map(line).collect::<String>()
+    };
+    logs.append("app.log", lines(100..120));
+    let agent = Told::to_follow(&logs, &fluentd).start();
+    fluentd.wait_for_records(20, SOON);
+    fs::write(logs.file("app.log"), lines(200..221)).unwrap();
+    fluentd.wait_for_records(41, SOON);
+    assert_eq!(arrived(&fluentd), (100..120).chain(200..221).collect::<Vec<_>>());
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
 fn a_hole_left_by_a_writer_that_does_not_know_of_the_truncation_is_no_line() {
     let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
     let mut writer = fs::File::create(logs.file("app.log")).unwrap();

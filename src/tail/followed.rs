@@ -18,7 +18,7 @@ use memchr::memrchr;
 
 use super::lines::Line;
 use super::open;
-use super::read::{Found, ReadBuffer};
+use super::read::{Found, ReadBuffer, begins_with};
 use crate::checkpoint::mark::{MARKER_REACH, mark_of_file};
 use crate::checkpoint::{Ledger, Mark, Position};
 use crate::model::{FileId, Share, SpanId, Tag};
@@ -203,7 +203,11 @@ impl FollowedFile {
             return Ok(Reading::AtEnd);
         };
         let length = self.next_length(slice);
-        let mut found = buffer.read(file, self.next, length)?;
+        let mut found = if self.is_overwritten(file)? {
+            Found::SomethingElse
+        } else {
+            buffer.read(file, self.next, length)?
+        };
         if found == Found::SomethingElse {
             lost(self.unread());
             self.begin_generation();
@@ -222,6 +226,13 @@ impl FollowedFile {
     fn see_size(&mut self, size: u64) {
         self.seen.written += size.saturating_sub(self.size);
         self.size = self.size.max(size);
+    }
+
+    /// The bytes before an offset alone do not tell lines apart that end alike and are of one
+    /// length; lines begin with what differs, most often a time.
+    fn is_overwritten(&self, file: &File) -> io::Result<bool> {
+        // Nearer to the start, the marker covers the beginning.
+        Ok(self.next.offset > MARKER_REACH as u64 && !begins_with(file, &self.head)?)
     }
 
     fn judge(&mut self, buffer: &ReadBuffer, at_end: bool, line_limit: usize) -> Reading {

@@ -87,6 +87,14 @@ impl ReadBuffer {
     }
 }
 
+/// Whether the file begins with `head`, of which there are up to [`MARKER_REACH`] bytes.
+pub fn begins_with(file: &File, head: &[u8]) -> io::Result<bool> {
+    let mut beginning = [0; MARKER_REACH];
+    let length = head.len().min(MARKER_REACH);
+    let filled = read_once(file, &mut beginning[..length], 0)?;
+    Ok(beginning[..filled] == head[..length])
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

@@ -1,8 +1,11 @@
 //! Ports that stay free.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::wait_until;
 
 /// Holds a port of the loopback without listening on it: connections are refused, whoever asks
 /// for *this* port may listen, and the system gives it to nobody else, who would otherwise get
@@ -25,21 +28,29 @@ impl ReservedPort {
         self.address
     }
 
-    /// Listens on it.
+    /// Listens on it. One that listened before may linger for a moment: a process that another
+    /// thread is starting has a copy of every descriptor until it is the other program.
     pub fn listen(&self) -> TcpListener {
-        let socket = bound(self.address);
+        let mut socket = None;
+        wait_until("nobody listens on the port", || {
+            socket = try_bound(self.address).ok();
+            socket.is_some()
+        });
+        let socket = socket.expect("it was waited for");
         socket.listen(128).unwrap();
         socket.into()
     }
 }
 
 fn bound(address: SocketAddr) -> Socket {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_cloexec(true).unwrap();
+    try_bound(address).unwrap_or_else(|error| panic!("cannot have {address}: {error}"))
+}
+
+fn try_bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_cloexec(true)?;
     // Lets two sockets have the port while at most one of them listens.
-    socket.set_reuse_address(true).unwrap();
-    socket
-        .bind(&SockAddr::from(address))
-        .unwrap_or_else(|error| panic!("cannot have {address}: {error}"));
-    socket
+    socket.set_reuse_address(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
 }
