@@ -9,7 +9,9 @@
 //! is not stopped while it alone can still read a deleted file. An action whose condition does
 //! not hold is left out.
 //!
-//! `MODEL_CASES` says how many random cases to run, `MODEL_SEED` repeats those of an earlier run.
+//! `MODEL_CASES` says how many random cases to run, `MODEL_SEED` repeats those of an earlier run,
+//! `MODEL_SHRINK_MS` is how long to look for a smaller case that fails.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the case")]
 
 mod support;
 
@@ -17,6 +19,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::env;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -670,6 +673,7 @@ fn run(case: &Case) {
     world.finish();
 }
 
+#[allow(clippy::disallowed_methods, reason = "how many cases, and which, is said outside")]
 fn setting(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -681,7 +685,8 @@ fn run_random(seed: u64, number: u64) -> Result<(), String> {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..16].copy_from_slice(&number.to_le_bytes());
     // A failure that is not repeatable shrinks to nothing, so its own actions are told as well.
-    let max_shrink_time = setting("MODEL_SHRINK_MS").map_or(120_000, |ms| ms as u32);
+    let max_shrink_time =
+        setting("MODEL_SHRINK_MS").map_or(120_000, |ms| u32::try_from(ms).unwrap());
     let config = Config { max_shrink_time, failure_persistence: None, ..Config::default() };
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(config, random);
