@@ -19,7 +19,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::env;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt;
 use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -616,13 +615,13 @@ impl World {
         if self.agent.is_none() || !self.receiver_is_up {
             return;
         }
-        let saved =
-            || fs::metadata(self.state.file("positions")).and_then(|file| file.modified()).ok();
-        let before: Option<SystemTime> = saved();
+        let before = self.saved();
         self.write(0, 1, false);
-        let saved =
-            || fs::metadata(self.state.file("positions")).and_then(|file| file.modified()).ok();
-        wait_until("positions are saved", || saved() != before);
+        wait_until("positions are saved", || self.saved() != before);
+    }
+
+    fn saved(&self) -> Option<SystemTime> {
+        fs::metadata(self.state.file("positions")).and_then(|file| file.modified()).ok()
     }
 
     // === The end
@@ -732,7 +731,7 @@ fn cases_that_once_failed_lose_nothing() {
 fn whatever_is_done_to_files_receiver_and_agent_every_line_arrives() {
     let cases = setting("MODEL_CASES").unwrap_or(40);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seed = setting("MODEL_SEED").unwrap_or(u64::from(now.subsec_nanos()));
+    let seed = setting("MODEL_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()));
     let failures = run_all_random(cases, seed);
     assert!(failures.is_empty(), "{} of {cases}:\n{}", failures.len(), failures.join("\n\n"));
 }
