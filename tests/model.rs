@@ -5,7 +5,7 @@
 //! least once, and nothing else; exactly once and in order if nothing but files misbehaved.
 //!
 //! The model stays exact by what it refuses to do: a file is truncated only after its lines have
-//! arrived, and deleted only while the agent has it open or after its lines have arrived; an agent
+//! arrived (or after a copy was made while the agent was away), and deleted only while the agent has it open or after its lines have arrived; an agent
 //! is not stopped while it alone can still read a deleted file. An action whose condition does
 //! not hold is left out.
 //!
@@ -458,7 +458,9 @@ impl World {
             return;
         }
         written.finish_line();
-        if !self.have_all_arrived() {
+        // A copy made while the agent is away is a generation it has missed, and finds.
+        let is_found = is_copied && self.agent.is_none() && self.is_rotation_seen(name);
+        if !is_found && !self.have_all_arrived() {
             return;
         }
         if is_copied {
