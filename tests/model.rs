@@ -5,9 +5,9 @@
 //! least once, and nothing else; exactly once and in order if nothing but files misbehaved.
 //!
 //! The model stays exact by what it refuses to do: a file is truncated only after its lines have
-//! arrived (or after a copy was made while the agent was away), and deleted only while the agent has it open or after its lines have arrived; an agent
-//! is not stopped while it alone can still read a deleted file. An action whose condition does
-//! not hold is left out.
+//! arrived (or after a copy was made while the agent was away), and deleted only while the agent
+//! has it open or after its lines have arrived; an agent is not stopped while it alone can still
+//! read a deleted file. An action whose condition does not hold is left out.
 //!
 //! `MODEL_CASES` says how many random cases to run, `MODEL_SEED` repeats those of an earlier run,
 //! `MODEL_SHRINK_MS` is how long to look for a smaller case that fails.
