@@ -111,6 +111,8 @@ pub struct Ingest {
     mentions: Mentions<io::ErrorKind>,
     last_moved: Instant,
     intake_ended: bool,
+    /// The outputs are gone, with chunks that were not acknowledged: the grace is over.
+    is_abandoned: bool,
 }
 
 impl Ingest {
@@ -138,6 +140,7 @@ impl Ingest {
             mentions: Mentions::default(),
             last_moved: now,
             intake_ended: false,
+            is_abandoned: false,
         }
     }
 
@@ -188,8 +191,12 @@ impl Ingest {
                 counters.lost_retry_limit.add(u64::from(chunk.events));
                 counters.lost_retry_limit_bytes.add(chunk.file_bytes());
             }
-            // The process ends: its lines are read again at the next start.
-            Fate::Abandoned => return,
+            // The process ends: its lines are read again at the next start. The last word in the
+            // log belongs to whoever ends it.
+            Fate::Abandoned => {
+                self.is_abandoned = true;
+                return;
+            }
         }
         let (buffer, shares) = chunk.into_parts();
         let Some(first) = shares.first() else {
@@ -468,6 +475,9 @@ impl Ingest {
 
     /// Whether the process may end: everything taken in is settled. Ends the intake on the way.
     fn is_finished(&mut self, now: Instant) -> bool {
+        if self.is_abandoned {
+            return true;
+        }
         let has_marker = self.parts.exit_when.as_ref().is_some_and(|marker| marker.exists());
         if has_marker || self.parts.inputs.iter_mut().any(Input::has_read_all_it_wants) {
             self.parts.controls.stop();
@@ -523,7 +533,9 @@ impl Ingest {
         self.next_save = Instant::now();
         self.save_positions(Instant::now());
         self.parts.controls.report_left(|| self.left());
-        self.balance();
+        if !self.is_abandoned {
+            self.balance();
+        }
         for (store, _) in std::mem::take(&mut self.parts.stores) {
             store.finish();
         }
