@@ -1,0 +1,332 @@
+//! Finding files: listings, looks, and opening what is new.
+//!
+//! In:  directories
+//! Out: followed files, each with the place where it lies now
+//!
+//! The directory is the truth: a listing sets right whatever notices did not tell.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tracing::{debug, error, info, warn};
+
+use super::discover::{self, Entry, here};
+use super::{FollowedFile, Inode, Tail, open};
+use crate::checkpoint::Position;
+use crate::model::{FileId, Tag};
+
+/// When notices work, this part of the files is looked at in each reconcile, in turn.
+const LOOKED_AT_IN_TURN: u64 = 10;
+
+impl Tail {
+    /// Lists the directories and sets right whatever notices did not tell. `is_watched` says
+    /// whether notices come for a directory.
+    pub fn scan(&mut self, now: Instant, is_watched: impl Fn(&Path) -> bool) {
+        self.wants_scan = false;
+        if !self.has_scanned {
+            self.find_missed_generations(now);
+        }
+        self.round += 1;
+        let directories = self.globs.directories();
+        let mut listed = Vec::new();
+        for directory in &directories {
+            match self.list(directory, now) {
+                Ok(()) => listed.push(directory.clone()),
+                // What could not be listed says nothing about what lies there.
+                Err(error) => self.mention_unlisted(directory, &error, now),
+            }
+        }
+        self.forget_places_not_met(&listed);
+        let every =
+            !self.has_scanned || self.is_silent || directories.iter().any(|d| !is_watched(d));
+        self.look_at_files(now, if every { 1 } else { LOOKED_AT_IN_TURN });
+        if !self.has_scanned {
+            self.count_what_is_gone();
+        }
+        self.has_scanned = true;
+    }
+
+    /// Meets what a directory holds. Files that lie where they did are only ticked off.
+    fn list(&mut self, directory: &Path, now: Instant) -> io::Result<()> {
+        let device = std::fs::metadata(here(directory)).map_or(0, |metadata| metadata.dev());
+        let mut others = Vec::new();
+        discover::each_entry(directory, |name, number, is_symlink| {
+            let id = self.by_inode.get(&Inode { device, number });
+            let file = id.and_then(|id| self.files.get_mut(id));
+            let place = file.as_ref().and_then(|file| file.place.as_ref());
+            let is_where_it_was = place.is_some_and(|place| place.file_name() == Some(name));
+            match file {
+                Some(file) if is_where_it_was && !is_symlink => file.met_in = self.round,
+                _ => others.push(Entry { path: directory.join(name), inode: number, is_symlink }),
+            }
+        })?;
+        others.sort_by(|a, b| a.path.cmp(&b.path));
+        for entry in others {
+            self.meet(&entry, device, now);
+        }
+        Ok(())
+    }
+
+    fn mention_unlisted(&mut self, directory: &Path, error: &io::Error, now: Instant) {
+        if let Some(times) = self.mentions.due((directory.to_owned(), error.kind()), now) {
+            error!(directory = %directory.display(), %error, times, "cannot list a directory; trying again");
+        }
+    }
+
+    fn meet(&mut self, entry: &Entry, device: u64, now: Instant) {
+        let inode = Inode { device, number: entry.inode };
+        if entry.is_symlink {
+            if self.globs.matches(&entry.path) {
+                self.look_at(&entry.path, now);
+            }
+            return;
+        }
+        if let Some(&id) = self.by_inode.get(&inode) {
+            self.set_place(id, &entry.path);
+            return;
+        }
+        if !self.refused.contains(&inode) && self.globs.matches(&entry.path) {
+            self.look_at(&entry.path, now);
+        }
+    }
+
+    fn forget_places_not_met(&mut self, directories: &[PathBuf]) {
+        let is_gone = |place: &&PathBuf| {
+            let directory = place.parent().unwrap_or_else(|| Path::new(""));
+            directories.iter().any(|listed| listed == directory)
+                || matches!(place.try_exists(), Ok(false))
+        };
+        let unmet = self.files.values().filter(|file| file.met_in != self.round);
+        let gone: Vec<PathBuf> =
+            unmet.filter_map(|file| file.place.as_ref()).filter(is_gone).cloned().collect();
+        for place in gone {
+            self.lose_place(&place);
+        }
+    }
+
+    fn look_at_files(&mut self, now: Instant, in_turn: u64) {
+        let turn = self.round % in_turn;
+        let ids: Vec<FileId> =
+            self.files.keys().filter(|id| id.0 % in_turn == turn).copied().collect();
+        for id in ids {
+            let unannounced = self.look(id, now);
+            if unannounced && self.has_scanned && self.settings.inotify_watcher {
+                debug!(file = %self.files[&id].path.display(), "found growth that no notice announced");
+                self.is_silent = true;
+            }
+        }
+    }
+
+    /// Looks at one file; if it changed, it gets its turn to be read. True: it grew, and was
+    /// expected to be announced.
+    pub(super) fn look(&mut self, id: FileId, now: Instant) -> bool {
+        let Some(file) = self.files.get_mut(&id) else {
+            return false;
+        };
+        let Ok(look) = file.look() else {
+            self.lose_all_places(id);
+            return false;
+        };
+        file.is_deleted = look.is_deleted;
+        if look.is_deleted {
+            self.lose_all_places(id);
+        }
+        let Some(file) = self.files.get_mut(&id) else {
+            return false;
+        };
+        let was_expected = file.is_queued || file.is_unwatched || file.place.is_none();
+        if look.has_changed {
+            file.changed = now;
+            self.enqueue(id);
+        }
+        look.has_grown && !was_expected
+    }
+
+    /// Looks at the files that notices do not reach. To be called every
+    /// [`Tail::progress_interval`].
+    pub fn look_at_unwatched(&mut self, now: Instant, all: bool) {
+        let ids: Vec<FileId> = self
+            .files
+            .values()
+            .filter(|file| all || self.is_silent || file.is_unwatched || file.place.is_none())
+            .map(|file| file.id)
+            .collect();
+        for id in ids {
+            self.look(id, now);
+        }
+        let links: Vec<PathBuf> = self
+            .files
+            .values()
+            .filter(|file| file.is_unwatched)
+            .filter_map(|file| file.place.clone())
+            .collect();
+        for link in links {
+            self.look_at(&link, now);
+        }
+    }
+
+    /// Whether [`Tail::look_at_unwatched`] has anything to do.
+    pub fn has_unwatched(&self) -> bool {
+        self.is_silent || self.files.values().any(|file| file.is_unwatched || file.place.is_none())
+    }
+
+    // === Opening files
+
+    /// Opens what lies at `path`, and follows it if it is a new regular file. False: there is
+    /// nothing by that name.
+    pub(super) fn look_at(&mut self, path: &Path, now: Instant) -> bool {
+        let error = match open::open_log(path) {
+            Ok(file) => {
+                self.take_on(file, path, path, now);
+                return true;
+            }
+            Err(error) => error,
+        };
+        if open::is_out_of_descriptors(&error) && self.close_one() {
+            return self.look_at(path, now);
+        }
+        match error.kind() {
+            io::ErrorKind::NotFound => return false,
+            io::ErrorKind::PermissionDenied => self.mention_unreadable(path, now),
+            kind => {
+                if let Some(times) = self.mentions.due((path.to_owned(), kind), now) {
+                    error!(file = %path.display(), %error, times, "cannot open a log file; trying again");
+                }
+            }
+        }
+        true
+    }
+
+    fn mention_unreadable(&mut self, path: &Path, now: Instant) {
+        self.counters.unreadable.add(1);
+        let thing = (path.to_owned(), io::ErrorKind::PermissionDenied);
+        if let Some(times) = self.mentions.due(thing, now) {
+            error!(
+                file = %path.display(),
+                times,
+                "{}; trying again at each Refresh_Interval",
+                open::why_unreadable(path)
+            );
+        }
+    }
+
+    /// Follows an open file, unless it is followed already. `path` is the name it is known by,
+    /// `place` where it lies.
+    pub(super) fn take_on(&mut self, file: File, path: &Path, place: &Path, now: Instant) {
+        let Ok(metadata) = file.metadata() else {
+            return;
+        };
+        let inode = Inode::of(&metadata);
+        if let Some(&id) = self.by_inode.get(&inode) {
+            self.set_place(id, place);
+            return;
+        }
+        if self.refused.contains(&inode) {
+            return;
+        }
+        let reason = self.reason_to_refuse(&file, &metadata);
+        let (None, Some(tag)) = (reason, self.tag.tag_of(path)) else {
+            let reason = reason.unwrap_or("its path does not fit `Tag_Regex`");
+            info!(file = %place.display(), "not followed: {reason}");
+            self.refuse(inode);
+            return;
+        };
+        if let Err(error) = self.follow(file, path, place, tag, now) {
+            warn!(file = %place.display(), %error, "cannot follow a log file; trying again");
+        }
+    }
+
+    /// Remembers a file that is not followed, so that it is not opened at every listing. Compressed
+    /// generations come for ever; after so many, all are looked at once more and said again.
+    fn refuse(&mut self, inode: Inode) {
+        const REMEMBERED: usize = 4096;
+        if self.refused.len() >= REMEMBERED {
+            self.refused.clear();
+        }
+        self.refused.insert(inode);
+    }
+
+    fn reason_to_refuse(&self, file: &File, metadata: &std::fs::Metadata) -> Option<&'static str> {
+        if !metadata.is_file() {
+            return Some("it is no regular file");
+        }
+        if open::is_compressed(file) {
+            return Some("it is compressed: an older generation, already delivered");
+        }
+        let oldest = self.settings.ignore_older?;
+        let age = SystemTime::now().duration_since(metadata.modified().ok()?).ok()?;
+        (age > oldest).then_some("it was last written before `Ignore_Older`")
+    }
+
+    fn follow(
+        &mut self,
+        file: File,
+        path: &Path,
+        place: &Path,
+        tag: Tag,
+        now: Instant,
+    ) -> io::Result<()> {
+        let id = FileId(self.next_id);
+        self.next_id += 1;
+        let remembered = self.remembered.of(&file, place)?;
+        let mut followed = FollowedFile::new(id, path.to_owned(), tag, file, now)?;
+        followed.place = Some(place.to_owned());
+        followed.is_unwatched = place.is_symlink();
+        followed.met_in = self.round;
+        match remembered {
+            Some(Position { mark, generation, head, .. }) => {
+                followed.start_at(mark, generation, head);
+            }
+            // A generation that was rotated while we were down is new, whenever it is found.
+            None if !self.has_scanned && !self.settings.read_from_head && place == path => {
+                followed.start_at_end()?;
+            }
+            None => {}
+        }
+        followed.after = self.newest.insert(Arc::clone(&followed.path), id);
+        if self.by_place.contains_key(place) {
+            self.lose_place(place);
+        }
+        info!(
+            file = %place.display(),
+            inode = followed.inode.number,
+            from = followed.position().offset,
+            "following"
+        );
+        self.counters.files_opened.add(1);
+        self.by_inode.insert(followed.inode, id);
+        self.by_place.insert(place.to_owned(), id);
+        self.files.insert(id, followed);
+        self.enqueue(id);
+        Ok(())
+    }
+
+    /// With `DB`: generations that came and went while we were down, each before the file that
+    /// bears its name now.
+    fn find_missed_generations(&mut self, now: Instant) {
+        for missed in self.remembered.missed(|path| self.globs.matches(path)) {
+            if let Ok(file) = open::open_log(&missed.place) {
+                self.take_on(file, &missed.path, &missed.place, now);
+            }
+        }
+    }
+
+    /// With `DB`: bytes that were not acknowledged when we stopped, and whose file is gone.
+    fn count_what_is_gone(&mut self) {
+        for position in std::mem::take(&mut self.remembered).unclaimed() {
+            let lost = position.size.saturating_sub(position.mark.offset);
+            if lost > 0 && self.globs.matches(&position.path) {
+                self.counters.lost_while_down_bytes.add(lost);
+                warn!(
+                    file = %position.path.display(),
+                    bytes = lost,
+                    "bytes that were not acknowledged are gone with their file"
+                );
+            }
+        }
+    }
+}
