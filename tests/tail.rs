@@ -388,7 +388,7 @@ fn a_file_that_is_done_with_is_closed() {
     fluentd.wait_for_records(4, SOON);
     agent.wait_for_log("done with a file");
     let is_held = |path: &std::path::PathBuf| path.starts_with(logs.path());
-    assert!(!agent.open_files().iter().any(is_held), "{:?}", agent.open_files());
+    wait_until("it is closed", || !agent.open_files().iter().any(is_held));
     assert_eq!(agent.stop(), 0);
     assert_eq!(arrived(&fluentd), [0, 1, 2, 3]);
 }

@@ -5,7 +5,6 @@
 //!
 //! Notices are hints: a place is believed only once the inode there was seen.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -17,17 +16,18 @@ use crate::model::FileId;
 impl Tail {
     /// Takes in notices about names, in the order in which they came.
     pub fn hear_names(&mut self, notices: &[Notice], now: Instant) {
-        let mut leaving: HashMap<u32, PathBuf> = HashMap::new();
         for (index, notice) in notices.iter().enumerate() {
             match notice.what {
                 What::Appeared => self.hear_appeared(&notice.path, &notices[index + 1..], now),
                 What::Arrived(cookie) => {
-                    self.hear_arrived(&notice.path, leaving.remove(&cookie), now);
+                    let from = self.take_leaving(cookie);
+                    self.hear_arrived(&notice.path, from, now);
                 }
                 What::Left(cookie) => {
                     if self.globs.matches(&notice.path) || self.by_place.contains_key(&notice.path)
                     {
-                        leaving.insert(cookie, self.original_path(&notice.path));
+                        let path = self.original_path(&notice.path);
+                        self.remember_leaving(cookie, path);
                     }
                     self.lose_place(&notice.path);
                 }
@@ -56,6 +56,21 @@ impl Tail {
                 self.enqueue(id);
             }
         }
+    }
+
+    /// The two notices of a rename can come in two readings, so the first is remembered beyond
+    /// the one in which it came.
+    fn remember_leaving(&mut self, cookie: u32, path: PathBuf) {
+        const REMEMBERED: usize = 64;
+        if self.leaving.len() == REMEMBERED {
+            self.leaving.pop_front();
+        }
+        self.leaving.push_back((cookie, path));
+    }
+
+    fn take_leaving(&mut self, cookie: u32) -> Option<PathBuf> {
+        let at = self.leaving.iter().position(|(other, _)| *other == cookie)?;
+        self.leaving.remove(at).map(|(_, path)| path)
     }
 
     fn hear_appeared(&mut self, path: &Path, later: &[Notice], now: Instant) {

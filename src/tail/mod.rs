@@ -52,6 +52,8 @@ pub struct Tail {
     queue: VecDeque<FileId>,
     /// Files that are not followed although their name matches: said once.
     refused: HashSet<Inode>,
+    /// Names that left by a rename whose other notice has not come yet.
+    leaving: VecDeque<(u32, PathBuf)>,
     mentions: Mentions<(PathBuf, io::ErrorKind)>,
     next_id: u64,
     has_scanned: bool,
@@ -85,6 +87,7 @@ impl Tail {
             newest: HashMap::new(),
             queue: VecDeque::new(),
             refused: HashSet::new(),
+            leaving: VecDeque::new(),
             mentions: Mentions::default(),
             next_id: u64::from(number) << 48,
             has_scanned: false,
@@ -278,9 +281,10 @@ impl Tail {
     }
 
     fn forget(&mut self, id: FileId) {
-        let Some(file) = self.files.remove(&id) else {
+        let Some(mut file) = self.files.remove(&id) else {
             return;
         };
+        file.close();
         info!(file = %file.path.display(), inode = file.inode.number, "done with a file");
         self.seen_of_forgotten += file.seen();
         self.by_inode.remove(&file.inode);
@@ -329,4 +333,29 @@ impl Tail {
 /// A file that no longer bears the name it was found by.
 fn is_rotated(file: &FollowedFile) -> bool {
     file.place.as_deref() != Some(&*file.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rename_is_understood_although_its_two_notices_come_in_two_readings() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let settings = Settings::new("tail.0", vec![path("*.log").display().to_string()]);
+        let mut tail =
+            Tail::new(0, settings, PathBuf::new(), Remembered::default(), Arc::default()).unwrap();
+        let now = Instant::now();
+        tail.scan(now, |_| true);
+        // Created, written and renamed before anyone looked.
+        std::fs::write(path("app.log.1"), "line\n").unwrap();
+        let notice = |name: &str, what| Notice { path: path(name), what };
+        tail.hear_names(&[notice("app.log", What::Appeared)], now);
+        tail.hear_names(&[notice("app.log", What::Left(7))], now);
+        tail.hear_names(&[], now);
+        tail.hear_names(&[notice("app.log.1", What::Arrived(7))], now);
+        let followed: Vec<_> = tail.files().map(|file| file.path.to_path_buf()).collect();
+        assert_eq!(followed, [path("app.log")]);
+    }
 }
