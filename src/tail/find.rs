@@ -5,7 +5,7 @@
 //!
 //! The directory is the truth: a listing sets right whatever notices did not tell.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ impl Tail {
             self.set_place(id, &entry.path);
             return;
         }
-        if !self.refused.contains(&inode) && self.globs.matches(&entry.path) {
+        if self.refused.get(&inode) != Some(&entry.path) && self.globs.matches(&entry.path) {
             self.look_at(&entry.path, now);
         }
     }
@@ -146,8 +146,7 @@ impl Tail {
         look.has_grown && !was_expected
     }
 
-    /// Looks at the files that notices do not reach. To be called every
-    /// [`Tail::progress_interval`].
+    /// Looks at the files that notices do not reach, or at all of them.
     pub fn look_at_unwatched(&mut self, now: Instant, all: bool) {
         let ids: Vec<FileId> = self
             .files
@@ -225,16 +224,21 @@ impl Tail {
             self.set_place(id, place);
             return;
         }
-        if self.refused.contains(&inode) {
+        if self.is_too_old(&metadata) {
+            // Looked at again at each listing: it may be written to any time.
+            let thing = (place.to_owned(), io::ErrorKind::Other);
+            if self.mentions.due(thing, now).is_some() {
+                info!(file = %place.display(), "not followed: it was last written before `Ignore_Older`");
+            }
             return;
         }
-        let reason = self.reason_to_refuse(&file, &metadata);
+        let reason = reason_to_refuse(&file, &metadata);
         let (None, Some(tag)) = (reason, self.tag.tag_of(path)) else {
             let reason = reason.unwrap_or("its path does not fit `Tag_Regex`");
-            info!(file = %place.display(), "not followed: {reason}");
-            self.refuse(inode);
+            self.refuse(inode, place, reason);
             return;
         };
+        self.refused.remove(&inode);
         if let Err(error) = self.follow(file, path, place, tag, now) {
             warn!(file = %place.display(), %error, "cannot follow a log file; trying again");
         }
@@ -242,24 +246,20 @@ impl Tail {
 
     /// Remembers a file that is not followed, so that it is not opened at every listing. Compressed
     /// generations come for ever; after so many, all are looked at once more and said again.
-    fn refuse(&mut self, inode: Inode) {
+    fn refuse(&mut self, inode: Inode, place: &Path, reason: &str) {
         const REMEMBERED: usize = 4096;
         if self.refused.len() >= REMEMBERED {
             self.refused.clear();
         }
-        self.refused.insert(inode);
+        if self.refused.insert(inode, place.to_owned()).as_deref() != Some(place) {
+            info!(file = %place.display(), "not followed: {reason}");
+        }
     }
 
-    fn reason_to_refuse(&self, file: &File, metadata: &std::fs::Metadata) -> Option<&'static str> {
-        if !metadata.is_file() {
-            return Some("it is no regular file");
-        }
-        if open::is_compressed(file) {
-            return Some("it is compressed: an older generation, already delivered");
-        }
-        let oldest = self.settings.ignore_older?;
-        let age = SystemTime::now().duration_since(metadata.modified().ok()?).ok()?;
-        (age > oldest).then_some("it was last written before `Ignore_Older`")
+    fn is_too_old(&self, metadata: &Metadata) -> bool {
+        let age = |modified| SystemTime::now().duration_since(modified).ok();
+        let age = metadata.modified().ok().and_then(age);
+        self.settings.ignore_older.zip(age).is_some_and(|(oldest, age)| age > oldest)
     }
 
     fn follow(
@@ -306,9 +306,12 @@ impl Tail {
     }
 
     /// With `DB`: generations that came and went while we were down, each before the file that
-    /// bears its name now.
+    /// bears its name now. Other inputs may keep their positions in the same store.
     fn find_missed_generations(&mut self, now: Instant) {
         for missed in self.remembered.missed(|path| self.globs.matches(path)) {
+            if !self.globs.matches(&missed.path) {
+                continue;
+            }
             if let Ok(file) = open::open_log(&missed.place) {
                 self.take_on(file, &missed.path, &missed.place, now);
             }
@@ -329,4 +332,12 @@ impl Tail {
             }
         }
     }
+}
+
+fn reason_to_refuse(file: &File, metadata: &Metadata) -> Option<&'static str> {
+    if !metadata.is_file() {
+        return Some("it is no regular file");
+    }
+    let is_compressed = open::is_compressed(file);
+    is_compressed.then_some("it is compressed: an older generation, already delivered")
 }

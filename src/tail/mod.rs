@@ -20,7 +20,7 @@ pub mod read;
 pub mod settings;
 pub mod watch;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,8 +50,9 @@ pub struct Tail {
     newest: HashMap<Arc<Path>, FileId>,
     /// Files with something to read, in the order in which they get their turn.
     queue: VecDeque<FileId>,
-    /// Files that are not followed although their name matches: said once.
-    refused: HashSet<Inode>,
+    /// Files that are not followed although their name matches, and that name: said once. An
+    /// inode alone says little, because it is soon another file's.
+    refused: HashMap<Inode, PathBuf>,
     /// Names that left by a rename whose other notice has not come yet.
     leaving: VecDeque<(u32, PathBuf)>,
     mentions: Mentions<(PathBuf, io::ErrorKind)>,
@@ -86,7 +87,7 @@ impl Tail {
             by_place: HashMap::new(),
             newest: HashMap::new(),
             queue: VecDeque::new(),
-            refused: HashSet::new(),
+            refused: HashMap::new(),
             leaving: VecDeque::new(),
             mentions: Mentions::default(),
             next_id: u64::from(number) << 48,
@@ -338,6 +339,45 @@ fn is_rotated(file: &FollowedFile) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn tail_over(directory: &Path, change: impl FnOnce(&mut Settings)) -> Tail {
+        let pattern = directory.join("app.log*").display().to_string();
+        let mut settings = Settings::new("tail.0", vec![pattern]);
+        change(&mut settings);
+        Tail::new(0, settings, PathBuf::new(), Remembered::default(), Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn a_log_that_got_the_inode_of_a_refused_file_is_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let mut tail = tail_over(directory.path(), |_| ());
+        let now = Instant::now();
+        std::fs::write(path("app.log.1.gz"), [0x1f, 0x8b, 8, 0]).unwrap();
+        tail.scan(now, |_| true);
+        assert_eq!(tail.files().count(), 0);
+        // A rename keeps the inode, which file systems do not promise of a deletion.
+        std::fs::write(path("app.log.1.gz"), "line\n").unwrap();
+        std::fs::rename(path("app.log.1.gz"), path("app.log")).unwrap();
+        tail.scan(now, |_| true);
+        assert_eq!(tail.files().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_was_too_old_is_followed_once_it_is_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        std::fs::write(&path, "line\n").unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        let mut tail =
+            tail_over(directory.path(), |s| s.ignore_older = Some(Duration::from_secs(60)));
+        tail.scan(Instant::now(), |_| true);
+        assert_eq!(tail.files().count(), 0);
+        file.set_modified(std::time::SystemTime::now()).unwrap();
+        tail.scan(Instant::now(), |_| true);
+        assert_eq!(tail.files().count(), 1);
+    }
 
     #[test]
     fn a_rename_is_understood_although_its_two_notices_come_in_two_readings() {
