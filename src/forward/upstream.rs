@@ -16,6 +16,9 @@ use super::pending::Pending;
 use super::{Failure, Inlet, Settings};
 use crate::model::{Counters, Mentions};
 
+/// What is mentioned besides failures.
+const CONNECTED: &str = "connected";
+
 /// See the head of this file.
 pub struct Upstream {
     settings: Settings,
@@ -67,7 +70,10 @@ impl Upstream {
                 return failure;
             }
         };
-        if self.said_broken || self.tries == 0 {
+        // Said again when a failure was said; a receiver may close the connection after each frame.
+        if self.said_broken
+            || self.mentions.due((CONNECTED.to_owned(), false), Instant::now()).is_some()
+        {
             info!(host = %self.settings.host, port = self.settings.port, "[output:forward:{}] connected", self.settings.name);
             self.said_broken = false;
         }

@@ -227,13 +227,14 @@ impl Tail {
             .collect()
     }
 
-    /// Closes and forgets the files that nobody can name, write or miss any more.
+    /// Closes and forgets the files that nobody can name, write or miss any more; and those that
+    /// were closed for want of descriptors and deleted before they could be opened again.
     pub fn retire(&mut self, now: Instant) {
         let wait = self.settings.rotate_wait;
         let done = |file: &FollowedFile| {
             file.place.is_none()
                 && !file.is_queued
-                && file.unsettled() == 0
+                && (file.unsettled() == 0 || !file.is_open())
                 && now.duration_since(file.changed) >= wait
         };
         let ids: Vec<FileId> =
@@ -254,11 +255,12 @@ impl Tail {
                 return;
             };
             let (path, bytes) = (file.path.display(), file.unread());
-            error!(
-                file = %path, bytes, limit,
-                "a deleted file is let go with lines that were not delivered: Max_Held_Bytes is reached"
-            );
-            self.counters.lost_held_bytes.add(bytes);
+            if bytes > 0 {
+                error!(
+                    file = %path, bytes, limit,
+                    "a deleted file is let go with lines that were not delivered: Max_Held_Bytes is reached"
+                );
+            }
             self.forget(oldest);
         }
     }
@@ -286,6 +288,7 @@ impl Tail {
             return;
         };
         file.close();
+        self.counters.lost_held_bytes.add(file.unread());
         info!(file = %file.path.display(), inode = file.inode.number, "done with a file");
         self.seen_of_forgotten += file.seen();
         self.by_inode.remove(&file.inode);
@@ -377,6 +380,47 @@ mod tests {
         file.set_modified(std::time::SystemTime::now()).unwrap();
         tail.scan(Instant::now(), |_| true);
         assert_eq!(tail.files().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_was_closed_and_deleted_is_forgotten_and_what_it_grew_by_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        std::fs::write(&path, "line\n").unwrap();
+        let mut tail = tail_over(directory.path(), |s| s.rotate_wait = Duration::ZERO);
+        let now = Instant::now();
+        tail.scan(now, |_| true);
+        let id = tail.next_file().unwrap();
+        assert!(tail.close_one());
+        std::fs::remove_file(&path).unwrap();
+        tail.ensure_open(id);
+        tail.retire(now);
+        assert_eq!(tail.files().count(), 0);
+        assert_eq!((tail.counters.lost_held_bytes.get(), tail.seen().written), (5, 5));
+    }
+
+    #[test]
+    fn what_another_input_of_the_same_db_missed_is_left_to_it() {
+        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = theirs.path().join("app.log");
+        std::fs::write(&path, "line\n").unwrap();
+        let inode = Inode::of(&std::fs::metadata(&path).unwrap());
+        std::fs::rename(&path, theirs.path().join("rotated")).unwrap();
+        let position = crate::checkpoint::Position {
+            device: inode.device,
+            inode: inode.number,
+            path,
+            generation: 0,
+            mark: crate::checkpoint::Mark::default(),
+            head: Vec::new(),
+            size: 5,
+        };
+        for (directory, expected) in [(&ours, 0), (&theirs, 1)] {
+            let mut tail = tail_over(directory.path(), |_| ());
+            tail.remembered = Remembered::new(vec![position.clone()], None);
+            tail.scan(Instant::now(), |_| true);
+            assert_eq!(tail.files().count(), expected);
+        }
     }
 
     #[test]
