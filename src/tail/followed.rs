@@ -387,9 +387,10 @@ impl FollowedFile {
         self.ledger.position()
     }
 
-    /// Whether everything taken so far is settled.
+    /// Whether everything taken so far is settled: no chunk holds a share of it.
     pub fn is_settled(&self) -> bool {
-        self.ledger.is_settled()
+        // The share left while a line is left out is the skipping's own.
+        self.ledger.is_settled() || (self.is_skipping && self.ledger.holds_only_its_last())
     }
 
     /// Which generation this is: 0 until the first truncation.
@@ -439,11 +440,8 @@ impl FollowedFile {
     /// chunk, and what is left out of a long line is settled as soon as it is read, although the
     /// position stays before both.
     pub fn unsettled(&self) -> u64 {
-        let is_done = if self.is_skipping {
-            self.next.offset == self.size && self.ledger.holds_only_its_last()
-        } else {
-            self.partial_sent == Some(self.size) && self.is_settled()
-        };
+        let end = if self.is_skipping { Some(self.next.offset) } else { self.partial_sent };
+        let is_done = end == Some(self.size) && self.is_settled();
         if is_done { 0 } else { self.size.saturating_sub(self.position().offset) }
     }
 

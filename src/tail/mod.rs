@@ -228,13 +228,14 @@ impl Tail {
     }
 
     /// Closes and forgets the files that nobody can name, write or miss any more; and those that
-    /// were closed for want of descriptors and deleted before they could be opened again.
+    /// were closed for want of descriptors and deleted before they could be opened again, when
+    /// none of their lines is on the way any more.
     pub fn retire(&mut self, now: Instant) {
         let wait = self.settings.rotate_wait;
         let done = |file: &FollowedFile| {
             file.place.is_none()
                 && !file.is_queued
-                && (file.unsettled() == 0 || !file.is_open())
+                && (file.unsettled() == 0 || (!file.is_open() && file.is_settled()))
                 && now.duration_since(file.changed) >= wait
         };
         let ids: Vec<FileId> =
@@ -397,6 +398,32 @@ mod tests {
         tail.retire(now);
         assert_eq!(tail.files().count(), 0);
         assert_eq!((tail.counters.lost_held_bytes.get(), tail.seen().written), (5, 5));
+    }
+
+    #[test]
+    fn a_file_that_was_closed_and_deleted_is_kept_until_its_lines_on_the_way_are_settled() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        std::fs::write(&path, "line\n").unwrap();
+        let mut tail = tail_over(directory.path(), |s| s.rotate_wait = Duration::ZERO);
+        let now = Instant::now();
+        tail.scan(now, |_| true);
+        let id = tail.next_file().unwrap();
+        let file = tail.file(id).unwrap();
+        let span = file.next_span();
+        let mut buffer = read::ReadBuffer::default();
+        file.read(&mut buffer, 64, 64, |_| ()).unwrap();
+        file.take(&buffer, 5, 1, now);
+        assert!(tail.close_one());
+        std::fs::remove_file(&path).unwrap();
+        tail.ensure_open(id);
+        tail.retire(now);
+        assert_eq!(tail.unread(), 0);
+        assert_eq!(tail.files().map(FollowedFile::unsettled).sum::<u64>(), 5);
+        tail.settle(&Share { file: id, span, bytes: 5, events: 1 });
+        tail.retire(now);
+        assert_eq!(tail.files().count(), 0);
+        assert_eq!(tail.counters.lost_held_bytes.get(), 0);
     }
 
     #[test]
