@@ -78,6 +78,8 @@ pub struct Parts {
     pub drain: Drain,
     /// A file whose appearance asks for a stop.
     pub exit_when: Option<PathBuf>,
+    /// What every file is read into.
+    pub buffer: ReadBuffer,
     /// Lines a second, for replays.
     pub pace: Option<Pace>,
     /// What is counted.
@@ -88,7 +90,6 @@ pub struct Parts {
 pub struct Ingest {
     parts: Parts,
     watch: Option<Watch>,
-    buffer: ReadBuffer,
     routes: HashMap<Tag, Arc<Route>>,
     returned: Vec<(Chunk, Fate)>,
     /// Chunks that are with the outputs.
@@ -123,7 +124,6 @@ impl Ingest {
         Self {
             watch: if wants_watch { open_watch() } else { None },
             parts,
-            buffer: ReadBuffer::default(),
             routes: HashMap::new(),
             returned: Vec::new(),
             away: 0,
@@ -332,7 +332,7 @@ impl Ingest {
         let route = self.route(number, &tag);
         let input = &mut self.parts.inputs[number];
         let lent = Lent {
-            buffer: &mut self.buffer,
+            buffer: &mut self.parts.buffer,
             filters: &mut self.parts.filters,
             pace: self.parts.pace.as_mut(),
         };
@@ -439,7 +439,8 @@ impl Ingest {
         };
         let route = self.route(number, &tag);
         let input = &mut self.parts.inputs[number];
-        let lent = Lent { buffer: &mut self.buffer, filters: &mut self.parts.filters, pace: None };
+        let lent =
+            Lent { buffer: &mut self.parts.buffer, filters: &mut self.parts.filters, pace: None };
         match input.take_partial(id, &route, lent) {
             Turn::AtEnd => true,
             Turn::More => {
