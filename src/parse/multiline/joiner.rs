@@ -1,0 +1,286 @@
+//! What is pending of one file, and the messages it becomes.
+//!
+//! In:  lines, each with the place it came from
+//! Out: messages, complete or taken to be; until it is taken away a message counts as held
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::rules::Step;
+use super::{Compiled, Group, Look, TEXT_KEY};
+use crate::model::EventTime;
+use crate::model::record::{write_bool, write_map_header, write_str};
+use crate::parse::TimeFound;
+
+/// The most streams (values of `Key_Group`) of one file whose lines are joined at a time.
+const MOST_STREAMS: usize = 6;
+
+/// What a message takes beyond its text and its other pairs: headers, and the mark of a division.
+const OVERHEAD: usize = 40;
+
+/// See the head of this file. `P` is what tells places in a file apart.
+#[derive(Debug)]
+pub struct Joiner<P> {
+    /// The parser that took the last line that any took. Whatever is pending is its.
+    last: usize,
+    /// In the order in which they began.
+    pending: Vec<Pending<P>>,
+    ready: VecDeque<Message<P>>,
+    /// Room for the record of a line.
+    record: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Pending<P> {
+    stream: String,
+    /// The rule that its last line matched.
+    rule: usize,
+    due: Instant,
+    message: Message<P>,
+}
+
+/// Where a line comes from, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Fed<P> {
+    /// Where it begins.
+    pub place: P,
+    /// How many bytes of the file it takes.
+    pub bytes: u64,
+    /// The time of day at which it was read.
+    pub read_at: EventTime,
+    /// The same, for time-outs.
+    pub now: Instant,
+}
+
+/// Joined lines, or a line that belongs to no other.
+#[derive(Debug)]
+pub struct Message<P> {
+    /// Where its first line begins.
+    pub place: P,
+    /// How many bytes of the file its lines take.
+    pub bytes: u64,
+    /// The time its first line carries.
+    pub time: TimeFound,
+    /// When its first line was read.
+    pub read_at: EventTime,
+    /// It reached the limit, and its next line begins a message of its own.
+    pub is_divided: bool,
+    /// A line that fits none of the parsers although all of them parse lines.
+    pub is_unparsed: bool,
+    key: Arc<str>,
+    text: String,
+    /// How many pairs its record has, and all but the text: those before it, and those after it.
+    pairs: usize,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+impl<P> Default for Joiner<P> {
+    fn default() -> Self {
+        Self { last: 0, pending: Vec::new(), ready: VecDeque::new(), record: Vec::new() }
+    }
+}
+
+impl<P: Copy> Joiner<P> {
+    /// Takes a line.
+    pub fn feed(&mut self, group: &Group, line: &str, fed: Fed<P>) {
+        let last = self.last;
+        let others = (0..group.parsers.len()).filter(|&number| number != last);
+        let mut record = std::mem::take(&mut self.record);
+        let is_taken = std::iter::once(last).chain(others).any(|number| {
+            let look = group.parsers[number].look(line, fed.read_at, &mut record);
+            look.is_some_and(|look| self.join(group, number, &look, fed))
+        });
+        self.record = record;
+        if !is_taken {
+            self.flush_all(group);
+            let is_unparsed = group.parsers.iter().all(|parser| parser.parser.is_some());
+            let message = Message::alone(line, group.parsers[self.last].ends_with_newline, fed);
+            self.ready.push_back(Message { is_unparsed, ..message });
+        }
+    }
+
+    /// False: the line is no part of a message of this parser.
+    fn join(&mut self, group: &Group, number: usize, look: &Look<'_>, fed: Fed<P>) -> bool {
+        let parser = &group.parsers[number];
+        let is_of_stream = |pending: &Pending<P>| pending.stream == look.stream;
+        let found = self.pending.iter().position(is_of_stream).filter(|_| number == self.last);
+        let before = found.map(|at| self.pending[at].rule);
+        let Some(step) = parser.rules.step(look.pattern, before) else {
+            return false;
+        };
+        if number != self.last {
+            self.flush_all(group);
+            self.last = number;
+        }
+        let at = match found {
+            Some(at) if !step.begins && self.pending[at].has_room(group.limit, look) => {
+                self.pending[at].go_on(parser, step.rule, look, fed);
+                at
+            }
+            found => self.begin(found, parser, step, look, fed),
+        };
+        if step.ends {
+            self.complete(at, parser);
+        }
+        true
+    }
+
+    /// Begins a message. The one of the same stream is complete, or full.
+    fn begin(
+        &mut self,
+        found: Option<usize>,
+        parser: &Compiled,
+        step: Step,
+        look: &Look<'_>,
+        fed: Fed<P>,
+    ) -> usize {
+        if let Some(at) = found {
+            self.pending[at].message.is_divided = !step.begins;
+            self.complete(at, parser);
+        } else if self.pending.len() == MOST_STREAMS {
+            self.complete(0, parser);
+        }
+        let message = Message::beginning(parser, look, fed);
+        let due = fed.now + parser.flush_after;
+        let stream = look.stream.to_owned();
+        self.pending.push(Pending { stream, rule: step.rule, due, message });
+        self.pending.len() - 1
+    }
+
+    fn complete(&mut self, at: usize, parser: &Compiled) {
+        let mut message = self.pending.remove(at).message;
+        message.end(parser.ends_with_newline);
+        self.ready.push_back(message);
+    }
+
+    /// Completes the messages whose last line came too long ago.
+    pub fn flush_due(&mut self, group: &Group, now: Instant) {
+        while let Some(at) = self.pending.iter().position(|pending| pending.due <= now) {
+            self.complete(at, &group.parsers[self.last]);
+        }
+    }
+
+    /// Completes the message that began first. False: none is pending.
+    pub fn flush_oldest(&mut self, group: &Group) -> bool {
+        let is_pending = !self.pending.is_empty();
+        if is_pending {
+            self.complete(0, &group.parsers[self.last]);
+        }
+        is_pending
+    }
+}
+
+impl<P> Joiner<P> {
+    /// Completes every message.
+    pub fn flush_all(&mut self, group: &Group) {
+        for mut pending in self.pending.drain(..) {
+            pending.message.end(group.parsers[self.last].ends_with_newline);
+            self.ready.push_back(pending.message);
+        }
+    }
+
+    /// When the first message is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.pending.iter().map(|pending| pending.due).min()
+    }
+
+    /// When the last line of the message that began first came, or would have: for finding the
+    /// oldest of several files.
+    pub fn oldest_due(&self) -> Option<Instant> {
+        self.pending.first().map(|pending| pending.due)
+    }
+
+    /// The complete message that is to be taken away next.
+    pub fn first_ready(&self) -> Option<&Message<P>> {
+        self.ready.front()
+    }
+
+    /// Takes it away.
+    pub fn take_ready(&mut self) -> Option<Message<P>> {
+        self.ready.pop_front()
+    }
+
+    /// Every message that is held, pending or complete.
+    pub fn held(&self) -> impl Iterator<Item = &Message<P>> {
+        self.ready.iter().chain(self.pending.iter().map(|pending| &pending.message))
+    }
+}
+
+impl<P> Pending<P> {
+    fn has_room(&self, limit: usize, look: &Look<'_>) -> bool {
+        self.message.text.len() + look.content.len() < limit
+    }
+
+    fn go_on(&mut self, parser: &Compiled, rule: usize, look: &Look<'_>, fed: Fed<P>) {
+        self.rule = rule;
+        self.due = fed.now + parser.flush_after;
+        let message = &mut self.message;
+        message.bytes += fed.bytes;
+        let is_ended = parser.parser.is_some() && message.text.ends_with('\n');
+        message.end(parser.joins_with_newline && !is_ended);
+        message.text.push_str(look.content);
+    }
+}
+
+impl<P> Message<P> {
+    fn new(text: &str, fed: Fed<P>) -> Self {
+        Self {
+            place: fed.place,
+            bytes: fed.bytes,
+            time: TimeFound::None,
+            read_at: fed.read_at,
+            is_divided: false,
+            is_unparsed: false,
+            key: Arc::from(TEXT_KEY),
+            text: text.to_owned(),
+            pairs: 1,
+            before: Vec::new(),
+            after: Vec::new(),
+        }
+    }
+
+    /// A line that belongs to no other.
+    fn alone(line: &str, ends_with_newline: bool, fed: Fed<P>) -> Self {
+        let mut message = Self::new(line, fed);
+        message.end(ends_with_newline);
+        message
+    }
+
+    fn beginning(parser: &Compiled, look: &Look<'_>, fed: Fed<P>) -> Self {
+        let mut message = Self::new(look.content, fed);
+        message.key = Arc::clone(&parser.key);
+        message.time = look.time;
+        if let Some(around) = &look.around {
+            message.pairs = around.pairs;
+            message.before = around.before.to_vec();
+            message.after = around.after.to_vec();
+        }
+        message
+    }
+
+    fn end(&mut self, with_newline: bool) {
+        if with_newline {
+            self.text.push('\n');
+        }
+    }
+
+    /// How many bytes it takes at most, as it is held and as a record.
+    pub fn size(&self) -> usize {
+        OVERHEAD + self.key.len() + self.text.len() + self.before.len() + self.after.len()
+    }
+
+    /// Appends its record: that of its first line, with the joined text in it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_map_header(out, self.pairs + usize::from(self.is_divided));
+        out.extend_from_slice(&self.before);
+        write_str(out, &self.key);
+        write_str(out, &self.text);
+        out.extend_from_slice(&self.after);
+        if self.is_divided {
+            write_str(out, "multiline_truncated");
+            write_bool(out, true);
+        }
+    }
+}
