@@ -18,9 +18,11 @@ use crate::checkpoint::{Remembered, Store};
 use crate::config::Config;
 use crate::filter::Filter;
 use crate::forward::{Inlet, Upstream};
-use crate::ingest::{Controls, Drain, Encoder, Ingest, Input, Outlet, Pace, Parts, Waker, waker};
+use crate::ingest::{
+    Controls, Drain, Encoder, Ingest, Input, Joining, Outlet, Pace, Parts, Waker, waker,
+};
 use crate::model::{Counters, Selector};
-use crate::parse::Parser;
+use crate::parse::{Parser, multiline};
 use crate::tail::{ReadBuffer, Tail};
 use crate::{forward, tail};
 
@@ -182,9 +184,12 @@ fn build_inputs(
         .map_err(|reason| setting(&settings.name, "tail", reason))?;
         let parser = parser_of(settings, config)?;
         let encoder = Encoder::new(settings, parser, added, Arc::clone(counters));
-        let budget = Budget::new(settings.mem_buf_limit, Arc::new(wake(waker)));
+        let joining = joining_of(settings, config)?;
+        let room = settings.mem_buf_limit - joining.as_ref().map_or(0, Joining::most);
+        let budget = Budget::new(room, Arc::new(wake(waker)));
         let chunks = OpenChunks::new(budget, config.service.flush, Box::new(random));
-        inputs.push(Input::new(tail, chunks, encoder, Arc::clone(counters)));
+        let input = Input::new(tail, chunks, encoder, Arc::clone(counters));
+        inputs.push(input.joining(joining));
     }
     Ok((inputs, stores.opened.into_iter().map(|(_, store, inputs, _)| (store, inputs)).collect()))
 }
@@ -226,6 +231,22 @@ fn parser_of(settings: &tail::Settings, config: &Config) -> Result<Option<Parser
     let parser = Parser::compile(definition)
         .map_err(|reason| setting(&definition.name, "parser", reason))?;
     Ok(Some(parser))
+}
+
+/// A quarter of the memory limit is for lines that wait to be joined.
+fn joining_of(settings: &tail::Settings, config: &Config) -> Result<Option<Joining>, AgentError> {
+    if settings.multiline_parsers.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |reason: String| setting(&settings.name, "multiline.parser", reason);
+    let named = |name: &String| {
+        config.multiline_parser(name).ok_or_else(|| wrong(format!("there is no '{name}'")))
+    };
+    let definitions: Vec<_> =
+        settings.multiline_parsers.iter().map(named).collect::<Result<_, _>>()?;
+    let group = multiline::Group::compile(&definitions, config.service.multiline_limit)
+        .map_err(|reason| wrong(reason.to_string()))?;
+    Ok(Some(Joining::new(group, settings.mem_buf_limit / 4)))
 }
 
 fn start_ingest(ingest: Ingest) -> io::Result<oneshot::Receiver<io::Result<()>>> {

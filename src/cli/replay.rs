@@ -276,6 +276,7 @@ pub fn reference(environment: &Environment) -> Config {
     Config {
         service: crate::config::Service { flush: Duration::from_secs(5), ..Default::default() },
         parsers: vec![parser],
+        multiline_parsers: Vec::new(),
         inputs: vec![input],
         filters: vec![crate::filter::Settings {
             name: "record_modifier.0".to_owned(),

@@ -37,6 +37,8 @@ pub enum Kind {
     Boolean,
     /// Bytes: `5MB` is 5,000,000.
     Size,
+    /// Bytes in binary units: `2M` is 2,097,152.
+    BinarySize,
     /// Whole seconds with an optional `s`, `m`, `h` or `d`.
     Time,
     /// Seconds, and behind a dot whole nanoseconds.
@@ -96,9 +98,10 @@ pub enum Scope {
 
 impl Group {
     /// Every group, for the documentation.
-    pub const ALL: [&'static Self; 10] = [
+    pub const ALL: [&'static Self; 11] = [
         &SERVICE,
         &PARSER,
+        &MULTILINE_PARSER,
         &INPUT,
         &FILTER,
         &OUTPUT,
@@ -172,7 +175,6 @@ const SYSTEM_RESOLVER: &str = "names are looked up as the system does it";
 const MEMORY_PACES: &str = "reading is paced by memory alone";
 const POSITIONS_ARE_SAFE: &str = "positions are kept in a file of our own, synced before it counts";
 const ONE_CONNECTION: &str = "one connection is kept as long as it works";
-const NO_MULTILINE: &str = "take it out: every line is an event of its own";
 const NO_ENCODING: &str = "have the application write UTF-8";
 const NO_HANDSHAKE: &str = "use a Fluentd source without <security>";
 const NO_TLS: &str = "set 'tls off'";
@@ -238,12 +240,11 @@ pub const SERVICE: Group = Group {
             "bytes of a coroutine's stack",
             "there are no coroutines",
         ),
-        noted(
+        obeyed(
             "multiline_buffer_limit",
-            Kind::Text,
-            "2MB",
-            "the longest multiline record",
-            "every line is an event of its own",
+            Kind::BinarySize,
+            "2M",
+            "how long a message of joined lines becomes before it is divided",
         ),
         noted(
             "json.convert_nan_to_null",
@@ -509,6 +510,30 @@ pub const PARSER: Group = Group {
         .repeatable(),
         unsupported("Decode_Field_As", Kind::Text, &[], "decodes a value in place", NO_DECODERS)
             .repeatable(),
+    ],
+};
+
+/// `[MULTILINE_PARSER]`.
+pub const MULTILINE_PARSER: Group = Group {
+    title: "[MULTILINE_PARSER]",
+    scope: Scope::Section,
+    keys: &[
+        obeyed("Name", Kind::Text, "", "what multiline.parser calls it, in any case"),
+        obeyed("Type", Kind::Text, "", "regex, endswith or equal"),
+        obeyed(
+            "Rule",
+            Kind::Text,
+            "",
+            "type regex: states (with commas), pattern, next state (without: the message ends)",
+        )
+        .repeatable(),
+        obeyed("Match_String", Kind::Text, "", "the text that completes a message"),
+        obeyed("Negate", Kind::Boolean, "off", "what is not that text completes it"),
+        obeyed("Flush_Timeout", Kind::Integer, "4000", "milliseconds after which it is complete"),
+        obeyed("Parser", Kind::Text, "", "a [PARSER] that makes a record of each line first"),
+        obeyed("Key_Content", Kind::Text, "", "the key of what is joined; log for text"),
+        obeyed("Key_Pattern", Kind::Text, "", "the key of what Match_String is compared with"),
+        obeyed("Key_Group", Kind::Text, "", "lines with different values of it are joined apart"),
     ],
 };
 
@@ -930,7 +955,13 @@ pub const TAIL: Group = Group {
             "empties the page cache",
             "the application may want its pages",
         ),
-        unsupported("Multiline", Kind::Boolean, OFF, "joins lines, the old way", NO_MULTILINE),
+        unsupported(
+            "Multiline",
+            Kind::Boolean,
+            OFF,
+            "joins lines, the old way",
+            "write multiline.parser",
+        ),
         noted(
             "Multiline_Flush",
             Kind::Time,
@@ -938,7 +969,13 @@ pub const TAIL: Group = Group {
             "joins lines, the old way",
             "only 'Multiline on' would read it",
         ),
-        unsupported("multiline.parser", Kind::List, &[], "joins lines", NO_MULTILINE).repeatable(),
+        obeyed(
+            "multiline.parser",
+            Kind::List,
+            "",
+            "joins lines: docker, cri, java, go, python, ruby, or a [MULTILINE_PARSER]",
+        )
+        .repeatable(),
         noted(
             "Parser_*",
             Kind::Text,
@@ -951,7 +988,7 @@ pub const TAIL: Group = Group {
             Kind::Boolean,
             OFF,
             "joins the parts of Docker's long lines",
-            NO_MULTILINE,
+            "write 'multiline.parser docker'",
         ),
         noted(
             "Docker_Mode_Flush",

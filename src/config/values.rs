@@ -136,6 +136,10 @@ impl Values {
         units::parse_size_plainly(&self.find(name)?.value)
     }
 
+    pub(super) fn binary_size(&self, name: &str) -> Option<usize> {
+        units::parse_binary_size(&self.find(name)?.value)
+    }
+
     pub(super) fn time(&self, name: &str) -> Option<Duration> {
         units::parse_time(&self.find(name)?.value)
     }
@@ -253,6 +257,11 @@ fn check_type(found: &Found, report: &mut Report) {
     match key.kind {
         Kind::Boolean => check_boolean(found, report),
         Kind::Size => check_size(found, report),
+        Kind::BinarySize if units::parse_binary_size(value).is_none() => {
+            let instead = what_holds_instead(key);
+            report
+                .warn(place, format!("'{value}' is not a size; write for example '2M'; {instead}"));
+        }
         Kind::Time => check_time(found, &[units::time_in_fluent_bit(value)], report),
         Kind::OwnTime => check_time(found, &[], report),
         Kind::SecondsAndNanos => {

@@ -18,6 +18,9 @@ pub struct Settings {
     pub tag_regex: Option<String>,
     /// `Parser`: its name. `None`: every line goes out as text under `key`.
     pub parser: Option<String>,
+    /// `multiline.parser`: the names of the parsers that join lines, in the order in which they
+    /// are tried. If there is one, `parser` and `key` mean nothing.
+    pub multiline_parsers: Vec<String>,
     /// `Key`: the record key of a line that goes out as text.
     pub key: String,
     /// `Path_Key`: the record key for the path of the file.
@@ -88,6 +91,7 @@ impl Settings {
             tag: name.to_owned(),
             tag_regex: None,
             parser: None,
+            multiline_parsers: Vec::new(),
             key: "log".to_owned(),
             path_key: None,
             offset_key: None,
