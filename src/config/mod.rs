@@ -6,6 +6,7 @@
 //! ```text
 //!  classic.rs ─┐                                ┌─ service.rs   [SERVICE]
 //!              ├─▶ tree.rs ─▶ values.rs ────────┼─ parsers.rs   [PARSER], and finding the files
+//!                                               ├─ multiline.rs [MULTILINE_PARSER]
 //!  yaml.rs ────┘   places     env.rs: ${NAME}   ├─ inputs.rs    [INPUT]
 //!                             keys.rs: types    ├─ filters.rs   [FILTER]
 //!                                               └─ outputs.rs   [OUTPUT]
