@@ -22,8 +22,9 @@ use crate::ingest::{
     Controls, Drain, Encoder, Ingest, Input, Joining, Outlet, Pace, Parts, Waker, waker,
 };
 use crate::model::{Counters, Selector};
-use crate::parse::{Parser, multiline};
-use crate::tail::{ReadBuffer, Tail};
+use crate::parse::Parser;
+use crate::parse::multiline::{Group, MultilineError};
+use crate::tail::{Joins, ReadBuffer, Tail};
 use crate::{forward, tail};
 
 /// Why the agent cannot run although its configuration was read.
@@ -224,8 +225,7 @@ impl OpenStores {
 
 /// A parser that does not exist was warned of; its lines go out as text, as in Fluent Bit.
 fn parser_of(settings: &tail::Settings, config: &Config) -> Result<Option<Parser>, AgentError> {
-    let named = |name: &String| config.parsers.iter().find(|definition| definition.name == *name);
-    let Some(definition) = settings.parser.as_ref().and_then(named) else {
+    let Some(definition) = settings.parser.as_ref().and_then(|name| config.parser(name)) else {
         return Ok(None);
     };
     let parser = Parser::compile(definition)
@@ -235,18 +235,38 @@ fn parser_of(settings: &tail::Settings, config: &Config) -> Result<Option<Parser
 
 /// A quarter of the memory limit is for lines that wait to be joined.
 fn joining_of(settings: &tail::Settings, config: &Config) -> Result<Option<Joining>, AgentError> {
-    if settings.multiline_parsers.is_empty() {
-        return Ok(None);
-    }
-    let wrong = |reason: String| setting(&settings.name, "multiline.parser", reason);
-    let named = |name: &String| {
-        config.multiline_parser(name).ok_or_else(|| wrong(format!("there is no '{name}'")))
+    let most = settings.mem_buf_limit / 4;
+    let group = group_of(settings, config, most)
+        .map_err(|reason| setting(&settings.name, "multiline", reason))?;
+    Ok(group.map(|group| Joining::new(group, most)))
+}
+
+/// No message takes more than `most` bytes. The names were looked up when they were read.
+fn group_of(
+    settings: &tail::Settings,
+    config: &Config,
+    most: usize,
+) -> Result<Option<Group>, MultilineError> {
+    let limit = config.service.multiline_limit.min(most);
+    let parser = |name: &String| config.parser(name);
+    let group = match &settings.joins {
+        Joins::Nothing => return Ok(None),
+        Joins::Parsers(names) => {
+            let named = names.iter().filter_map(|name| config.multiline_parser(name));
+            Group::compile(&named.collect::<Vec<_>>(), limit)?
+        }
+        Joins::DockerMode { first, flush_after } => {
+            Group::docker_mode(first.as_ref().and_then(parser), *flush_after, limit)?
+        }
+        Joins::FirstLines { first, others, flush_after } => {
+            let Some(first) = parser(first) else {
+                return Ok(None);
+            };
+            let others: Vec<_> = others.iter().filter_map(parser).collect();
+            Group::first_lines(first, &others, &settings.key, *flush_after, limit)?
+        }
     };
-    let definitions: Vec<_> =
-        settings.multiline_parsers.iter().map(named).collect::<Result<_, _>>()?;
-    let group = multiline::Group::compile(&definitions, config.service.multiline_limit)
-        .map_err(|reason| wrong(reason.to_string()))?;
-    Ok(Some(Joining::new(group, settings.mem_buf_limit / 4)))
+    Ok(Some(group))
 }
 
 fn start_ingest(ingest: Ingest) -> io::Result<oneshot::Receiver<io::Result<()>>> {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::env::Variables;
 use super::error::Report;
+use super::joins;
 use super::keys::{Group, INPUT, TAIL};
 use super::parsers::Parsers;
 use super::tree::Section;
 use super::values::Values;
-use crate::tail::{LongLines, MaxHeld, Settings};
+use crate::tail::{Joins, LongLines, MaxHeld, Settings};
 
 static GROUPS: &[&Group] = &[&INPUT, &TAIL];
 
@@ -35,7 +36,10 @@ pub(super) fn read_tail(
     settings.parser = values
         .text("Parser")
         .filter(|name| parsers.is_there(name, &values.place("Parser"), report));
-    read_multiline(&mut settings, &values, parsers, report);
+    settings.joins = joins::read(&values, parsers, report);
+    if matches!(settings.joins, Joins::Parsers(_) | Joins::FirstLines { .. }) {
+        settings.parser = None;
+    }
     read_pace(&mut settings, &values, report);
     read_limits(&mut settings, &values, report);
     let on = |name, default| values.boolean(name).unwrap_or(default);
@@ -71,33 +75,6 @@ fn read_identity(settings: &mut Settings, values: &Values, report: &mut Report) 
     if let Some(alias) = values.text("Alias") {
         settings.name = alias;
     }
-}
-
-/// Names between commas, in one key or in several. Joined lines are text under `log`, or what
-/// their multiline parser makes of them.
-fn read_multiline(
-    settings: &mut Settings,
-    values: &Values,
-    parsers: &Parsers,
-    report: &mut Report,
-) {
-    for found in values.all("multiline.parser") {
-        let names = found.value.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let known = names.filter(|name| parsers.can_join(name, &found.place, report));
-        settings.multiline_parsers.extend(known.map(str::to_owned));
-    }
-    if settings.multiline_parsers.is_empty() {
-        return;
-    }
-    for key in ["Parser", "Key"] {
-        if values.find(key).is_some() {
-            report.warn(
-                &values.place(key),
-                "is not obeyed with multiline.parser, which decides what a record is; take it out",
-            );
-        }
-    }
-    settings.parser = None;
 }
 
 fn read_pace(settings: &mut Settings, values: &Values, report: &mut Report) {

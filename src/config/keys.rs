@@ -955,20 +955,13 @@ pub const TAIL: Group = Group {
             "empties the page cache",
             "the application may want its pages",
         ),
-        unsupported(
+        obeyed(
             "Multiline",
             Kind::Boolean,
-            OFF,
-            "joins lines, the old way",
-            "write multiline.parser",
+            "off",
+            "joins lines, the old way: what follows a first line is added to its record",
         ),
-        noted(
-            "Multiline_Flush",
-            Kind::Time,
-            "4",
-            "joins lines, the old way",
-            "only 'Multiline on' would read it",
-        ),
+        obeyed("Multiline_Flush", Kind::Time, "4", "when a message of Multiline is complete"),
         obeyed(
             "multiline.parser",
             Kind::List,
@@ -976,33 +969,25 @@ pub const TAIL: Group = Group {
             "joins lines: docker, cri, java, go, python, ruby, or a [MULTILINE_PARSER]",
         )
         .repeatable(),
-        noted(
+        obeyed(
             "Parser_*",
             Kind::Text,
             "",
-            "joins lines, the old way",
-            "only 'Multiline on' would read it",
-        ),
-        unsupported(
-            "Docker_Mode",
-            Kind::Boolean,
-            OFF,
-            "joins the parts of Docker's long lines",
-            "write 'multiline.parser docker'",
-        ),
-        noted(
+            "with Multiline: Parser_Firstline reads first lines; Parser_1 and so on, others",
+        )
+        .repeatable(),
+        obeyed("Docker_Mode", Kind::Boolean, "off", "joins the pieces of Docker's long lines"),
+        obeyed(
             "Docker_Mode_Flush",
             Kind::Integer,
             "4",
-            "joins lines of Docker",
-            "only 'Docker_Mode on' would read it",
+            "seconds after which such a line is complete; at least 1",
         ),
-        noted(
+        obeyed(
             "Docker_Mode_Parser",
             Kind::Text,
             "",
-            "joins lines of Docker",
-            "only 'Docker_Mode on' would read it",
+            "a [PARSER]: lines are joined to the one before that it reads",
         ),
         unsupported("Unicode.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),
         unsupported("Generic.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),

@@ -20,6 +20,7 @@ mod env;
 mod error;
 mod filters;
 mod inputs;
+mod joins;
 pub mod keys;
 mod multiline;
 mod outputs;
@@ -112,6 +113,11 @@ impl Default for Service {
 }
 
 impl Config {
+    /// The parser called `name`.
+    pub fn parser(&self, name: &str) -> Option<&parse::Definition> {
+        self.parsers.iter().find(|definition| definition.name == name)
+    }
+
     /// The multiline parser that `multiline.parser` means by `name`, in any case.
     pub fn multiline_parser(&self, name: &str) -> Option<parse::multiline::Definition> {
         let mut own = self.multiline_parsers.iter();
@@ -521,7 +527,7 @@ mod tests {
                 tag: "app.*".to_owned(),
                 tag_regex: own("(?<name>[a-z]+)"),
                 parser: own("all"),
-                multiline_parsers: Vec::new(),
+                joins: tail::Joins::Nothing,
                 key: "message".to_owned(),
                 path_key: own("file"),
                 offset_key: own("offset"),
@@ -572,10 +578,26 @@ mod tests {
         for path in ["multiline.conf", "multiline.yaml"] {
             let config = loaded(&format!("fixtures/config/right/{path}")).config;
             assert_eq!(config.multiline_parsers, expected, "{path}");
-            assert_eq!(config.inputs[0].multiline_parsers, ["java", "Entries", "parts"], "{path}");
+            let names = ["java", "Entries", "parts"].map(str::to_owned).to_vec();
+            assert_eq!(config.inputs[0].joins, tail::Joins::Parsers(names), "{path}");
             assert_eq!(config.multiline_parser("ENTRIES"), Some(expected[0].clone()));
             assert_eq!(config.multiline_parser("Java"), multiline::builtin("java"));
         }
+    }
+
+    #[test]
+    fn the_older_ways_to_join_lines_arrive_too() {
+        let inputs = loaded("fixtures/config/right/joins.conf").config.inputs;
+        let pairs = || Some("pairs".to_owned());
+        let docker_mode =
+            tail::Joins::DockerMode { first: pairs(), flush_after: Duration::from_secs(2) };
+        assert_eq!((&inputs[0].joins, &inputs[0].parser), (&docker_mode, &pairs()));
+        let first_lines = tail::Joins::FirstLines {
+            first: "pairs".to_owned(),
+            others: vec!["pairs".to_owned()],
+            flush_after: Duration::from_secs(7),
+        };
+        assert_eq!((&inputs[1].joins, &inputs[1].parser), (&first_lines, &None));
     }
 
     fn check_filters(filters: &[filter::Settings]) {

@@ -21,6 +21,8 @@ pub(super) struct Defined {
     pub(super) definition: Definition,
     /// `Parser`, which makes a record of each line.
     pub(super) parser: Option<(String, Place)>,
+    /// Where its rules are written, in order.
+    pub(super) rules: Vec<Place>,
     pub(super) place: Place,
 }
 
@@ -36,16 +38,45 @@ pub(super) fn read(
         return None;
     };
     let kind = read_kind(&values, report)?;
+    warn_of_other_types(&kind, &values, report);
     let mut definition = Definition::new(&name, kind);
-    let millis = values.integer("Flush_Timeout").and_then(|millis| u64::try_from(millis).ok());
-    if let Some(millis) = millis.filter(|millis| *millis > 0) {
-        definition.flush_after = Duration::from_millis(millis);
-    }
+    definition.flush_after = read_flush(&values, report).unwrap_or(definition.flush_after);
     definition.key_content = values.text("Key_Content");
     definition.key_pattern = values.text("Key_Pattern");
     definition.key_group = values.text("Key_Group");
     let parser = values.text("Parser").map(|name| (name, values.place("Parser")));
-    Some(Defined { definition, parser, place: section.place.clone() })
+    if parser.is_none() {
+        warn_of(&["Key_Pattern", "Key_Group"], "without a Parser", &values, report);
+    }
+    let rules = values.all("Rule").filter(|found| read_rule(&found.value).is_some());
+    let rules = rules.map(|found| found.place.clone()).collect();
+    Some(Defined { definition, parser, rules, place: section.place.clone() })
+}
+
+/// As in Fluent Bit, no time-out is the usual one.
+fn read_flush(values: &Values, report: &mut Report) -> Option<Duration> {
+    let millis = u64::try_from(values.integer("Flush_Timeout")?).unwrap_or(0);
+    if millis == 0 {
+        let message = "is no time in milliseconds; the default, 4000, holds";
+        report.warn(&values.place("Flush_Timeout"), message);
+        return None;
+    }
+    Some(Duration::from_millis(millis))
+}
+
+/// Keys that this type has no use for.
+fn warn_of_other_types(kind: &Kind, values: &Values, report: &mut Report) {
+    let keys: &[&str] = match kind {
+        Kind::States(_) => &["Match_String", "Negate"],
+        Kind::EndsWith(_) | Kind::Equal(_) => &["Rule"],
+    };
+    warn_of(keys, "with this Type", values, report);
+}
+
+fn warn_of(keys: &[&str], when: &str, values: &Values, report: &mut Report) {
+    for key in keys.iter().filter(|key| values.find(key).is_some()) {
+        report.warn(&values.place(key), format!("is not obeyed {when}; take it out"));
+    }
 }
 
 fn read_kind(values: &Values, report: &mut Report) -> Option<Kind> {
@@ -79,14 +110,21 @@ fn read_match(values: &Values, report: &mut Report) -> Option<Match> {
 fn read_rules(values: &Values, report: &mut Report) -> Vec<Rule> {
     let mut rules = Vec::new();
     for found in values.all("Rule") {
-        match split_words(&found.value).as_slice() {
-            [from, pattern] => rules.push(Rule::new(from, pattern, None)),
-            [from, pattern, to] => rules.push(Rule::new(from, pattern, Some(to))),
-            _ => report.refuse(
+        match read_rule(&found.value) {
+            Some(rule) => rules.push(rule),
+            None => report.refuse(
                 &found.place,
                 "is no rule; write 'Rule \"state\" \"/pattern/\" \"next state\"'",
             ),
         }
     }
     rules
+}
+
+fn read_rule(text: &str) -> Option<Rule> {
+    match split_words(text).as_slice() {
+        [from, pattern] => Some(Rule::new(from, pattern, None)),
+        [from, pattern, to] => Some(Rule::new(from, pattern, Some(to))),
+        _ => None,
+    }
 }

@@ -111,15 +111,24 @@ impl Parsers {
     /// Whether there is a parser `name`. If not, lines go unparsed, as in Fluent Bit, and the
     /// report says so.
     pub(super) fn is_there(&mut self, name: &str, place: &Place, report: &mut Report) -> bool {
-        if let Some(defined) = self.defined.iter_mut().find(|parser| parser.definition.name == name)
-        {
-            defined.used = true;
-            return true;
+        let is_there = self.take(name).is_some();
+        if !is_there {
+            let hint = self.nearest(name);
+            report.warn(place, format!("there is no parser '{name}'; lines go out as text{hint}"));
         }
-        let names = self.defined.iter().map(|parser| parser.definition.name.as_str());
-        let hint = did_you_mean(name, names);
-        report.warn(place, format!("there is no parser '{name}'; lines go out as text{hint}"));
-        false
+        is_there
+    }
+
+    /// The parser `name`, which is used from now on.
+    pub(super) fn take(&mut self, name: &str) -> Option<Definition> {
+        let found = self.defined.iter_mut().find(|parser| parser.definition.name == name)?;
+        found.used = true;
+        Some(found.definition.clone())
+    }
+
+    /// `; did you mean 'X'?`, or nothing.
+    pub(super) fn nearest(&self, name: &str) -> String {
+        did_you_mean(name, self.defined.iter().map(|parser| parser.definition.name.as_str()))
     }
 
     /// The definitions. What cannot be done of a parser stops the start only if an input uses it:
@@ -148,19 +157,24 @@ impl Parsers {
         defined: JoiningDefined,
         report: &mut Report,
     ) -> multiline::Definition {
-        let JoiningDefined { mut definition, parser, place } = defined;
+        let JoiningDefined { mut definition, parser, rules, place } = defined;
         // What is wrong with the parser of its lines is said where that one is.
         if let Err(error) = multiline::Group::compile(&[definition.clone()], usize::MAX) {
-            report.refuse(&place, format!("the multiline parser '{}': {error}", definition.name));
+            let place = match &error {
+                multiline::MultilineError::Rule { number, .. } => &rules[*number],
+                _ => &place.with_key("Rule"),
+            };
+            report.refuse(place, error.to_string());
         }
         if let Some((name, place)) = parser {
-            let found = self.defined.iter_mut().find(|parser| parser.definition.name == name);
-            match found {
-                Some(found) => {
-                    found.used = true;
-                    definition.parser = Some(found.definition.clone());
+            match self.take(&name) {
+                Some(found) => definition.parser = Some(found),
+                None => {
+                    let hint = self.nearest(&name);
+                    let message =
+                        format!("there is no parser '{name}'; define it in a Parsers_File{hint}");
+                    report.refuse(&place, message);
                 }
-                None => report.refuse(&place, format!("there is no parser '{name}'")),
             }
         }
         definition

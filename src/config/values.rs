@@ -161,8 +161,18 @@ impl Values {
 }
 
 impl Found {
+    /// Whether it stands under this very name, where a key has several.
+    pub(super) fn is_written(&self, name: &str) -> bool {
+        self.place.key.as_deref().is_some_and(|key| key.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it is a boolean that is off.
+    pub(super) fn is_off(&self) -> bool {
+        self.key.kind == Kind::Boolean && units::parse_boolean(&self.value) != Some(true)
+    }
+
     /// Whether the value is what holds without it, or asks for nothing.
-    fn says_the_usual(&self) -> bool {
+    pub(super) fn says_the_usual(&self) -> bool {
         let is_off = units::parse_boolean(&self.value) == Some(false);
         let same_boolean = units::parse_boolean(&self.value)
             .is_some_and(|value| units::parse_boolean(self.key.default) == Some(value));

@@ -214,7 +214,7 @@ impl Reader<'_> {
                 Value::List(nodes)
                     if kind == Kind::MultilineParser && key.eq_ignore_ascii_case("rules") =>
                 {
-                    section.entries.extend(nodes.into_iter().map(|node| self.rule(node)));
+                    section.entries.extend(nodes.into_iter().filter_map(|node| self.rule(node)));
                 }
                 Value::List(nodes)
                     if key.eq_ignore_ascii_case("processors") || holds_maps(&nodes) =>
@@ -235,8 +235,8 @@ impl Reader<'_> {
     }
 
     /// A rule of a multiline parser, as classic writes it: `Rule "state" "regex" "next_state"`.
-    fn rule(&mut self, node: Node) -> Entry {
-        let place = self.place(node.line);
+    fn rule(&mut self, node: Node) -> Option<Entry> {
+        let place = self.place(node.line).with_key("rules");
         let mut words = [const { String::new() }; 3];
         for Pair { key, line, node } in self.map(node, &place) {
             let place = self.place(line).with_key(&key);
@@ -249,7 +249,11 @@ impl Reader<'_> {
                 words[at] = format!("\"{}\" ", text.replace('"', "\\\""));
             }
         }
-        Entry::new("rule", words.concat().trim_end(), &place)
+        if words[..2].iter().any(String::is_empty) {
+            self.report.refuse(&place, "a rule needs 'state' and 'regex'");
+            return None;
+        }
+        Some(Entry::new("rule", words.concat().trim_end(), &place))
     }
 
     /// Only that the section is there matters: nothing obeys what it holds.

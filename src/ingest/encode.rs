@@ -101,7 +101,10 @@ impl Encoder {
 
     /// The most bytes that the event of joined lines can take.
     pub fn need_of<P>(&self, message: &Message<P>, path: &Path) -> usize {
-        message.size() + self.added_bytes(path)
+        match message.is_line {
+            true => self.worst_case(message.size(), path),
+            false => message.size() + self.added_bytes(path),
+        }
     }
 
     /// What is in an event whatever its line is.
@@ -157,8 +160,8 @@ impl Encoder {
         self.finish(start, None, origin, filters, out)
     }
 
-    /// Appends the event of joined lines. Its time, if they carry none, is that of reading the
-    /// first one.
+    /// Appends the event of joined lines: those that became one line again, as any line. The time
+    /// of others, if they carry none, is that of reading the first one.
     pub fn encode_message<P>(
         &mut self,
         message: &Message<P>,
@@ -166,6 +169,9 @@ impl Encoder {
         filters: &mut [Filter],
         out: &mut Vec<u8>,
     ) -> Option<()> {
+        if message.is_line {
+            return self.encode_bytes(&message.line(), origin, filters, out);
+        }
         if message.is_unparsed {
             self.counters.unparsed.add(1);
             self.complain(Complaint::Unparsed, origin);

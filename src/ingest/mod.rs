@@ -614,7 +614,8 @@ impl Ingest {
             return Some(resume.unwrap_or(now).max(now));
         }
         let chunks = self.parts.inputs.iter_mut().filter_map(|input| input.chunks.next_due()).min();
-        let messages = self.parts.inputs.iter().filter_map(Input::next_message).min();
+        let next_message = |input: &Input| input.next_message(self.is_short_of_memory);
+        let messages = self.parts.inputs.iter().filter_map(next_message).min();
         let has_rotated = self.parts.inputs.iter().any(|input| input.tail.has_rotated());
         let looks = self.watch.is_none()
             || self
@@ -627,7 +628,7 @@ impl Ingest {
         let saves = self.positions_changed && !self.parts.stores.is_empty();
         let deadlines = [
             chunks,
-            messages.filter(|_| !self.intake_ended && !self.is_short_of_memory),
+            messages.filter(|_| !self.intake_ended),
             self.next_data,
             Some(self.next_scan).filter(|_| !self.intake_ended),
             Some(self.next_look).filter(|_| looks && !self.intake_ended),

@@ -173,7 +173,7 @@ impl Tail {
 
     /// Looks at one file; if it changed, it gets its turn to be read. True: it grew, and was
     /// expected to be announced.
-    pub(super) fn look(&mut self, id: FileId, now: Instant) -> bool {
+    pub fn look(&mut self, id: FileId, now: Instant) -> bool {
         let Some(file) = self.files.get_mut(&id) else {
             return false;
         };

@@ -32,7 +32,7 @@ pub use self::discover::PathError;
 use self::discover::{Globs, TagTemplate};
 pub use self::followed::{FollowedFile, Inode, Reading, Seen};
 pub use self::read::ReadBuffer;
-pub use self::settings::{LongLines, MaxHeld, Settings};
+pub use self::settings::{Joins, LongLines, MaxHeld, Settings};
 pub use self::watch::{Notice, Watch, What};
 use crate::checkpoint::Remembered;
 use crate::model::{Counters, FileId, Mentions, Share};

@@ -25,6 +25,8 @@ use crate::tail::lines::{self, Line};
 pub struct Joining {
     group: Group,
     files: HashMap<FileId, Held>,
+    /// Room for the record of a line.
+    record: Vec<u8>,
     /// Bytes of memory that all messages take.
     held: usize,
     /// The most they may take.
@@ -46,7 +48,7 @@ struct Held {
 impl Joining {
     /// Holds at most `most` bytes, or one message.
     pub fn new(group: Group, most: usize) -> Self {
-        Self { group, files: HashMap::new(), held: 0, most }
+        Self { group, files: HashMap::new(), record: Vec::new(), held: 0, most }
     }
 
     /// The most bytes it holds.
@@ -72,7 +74,7 @@ impl Joining {
     ) -> Option<T> {
         let held = self.files.get_mut(&id)?;
         let result = change(&mut held.joiner, &self.group);
-        let size = held.joiner.held().map(Message::size).sum();
+        let size = held.joiner.held().map(Message::memory).sum();
         self.held = self.held - held.size + size;
         held.size = size;
         Some(result)
@@ -88,8 +90,16 @@ impl Joining {
         held.map(|message| message.place).min_by_key(|place| place.offset)
     }
 
-    fn has_room(&self, length: usize) -> bool {
-        self.held == 0 || self.held + length <= self.most
+    /// Takes a line of a file that was found.
+    fn feed(&mut self, id: FileId, line: &str, fed: Fed<Mark>) {
+        let mut record = std::mem::take(&mut self.record);
+        self.change(id, |joiner, group| joiner.feed(group, line, fed, &mut record));
+        self.record = record;
+    }
+
+    /// Whether there is room for what `worst_case` bytes may become.
+    fn has_room(&self, worst_case: usize) -> bool {
+        self.held == 0 || self.held + worst_case <= self.most
     }
 
     /// Completes the message that waited for longest. `None`: all there are wait to be sent.
@@ -100,11 +110,10 @@ impl Joining {
         Some(id)
     }
 
-    fn complete(&mut self, mut what: impl FnMut(&mut Joiner<Mark>, &Group)) {
-        let ids: Vec<FileId> = self.files.keys().copied().collect();
-        for id in ids {
-            self.change(id, &mut what);
-        }
+    /// The files with a message whose last line came too long ago.
+    fn due(&self, now: Instant) -> Vec<FileId> {
+        let is_due = |held: &Held| held.joiner.next_due().is_some_and(|due| due <= now);
+        self.files.iter().filter(|(_, held)| is_due(held)).map(|(id, _)| *id).collect()
     }
 }
 
@@ -135,6 +144,9 @@ impl Input {
                     turn = early;
                     break;
                 }
+            } else if line.content.len() > self.tail.settings().line_limit {
+                // As where its newline is not in sight: what follows goes on with nothing.
+                self.end_pending(slice.file);
             }
             taken += line.taken;
             count += 1;
@@ -174,12 +186,12 @@ impl Input {
         let joining = self.joining.as_mut()?;
         if line.content.len() > self.tail.settings().line_limit {
             // It is cut and goes alone: no parser would know the rest of it.
-            joining.change(slice.file, |joiner, group| joiner.flush_all(group));
+            self.end_pending(slice.file);
             let is_taken = self.send_ready(slice, filters)
                 && self.take_line(slice, line, None, place.offset, read_at, filters);
             return (!is_taken).then_some(Turn::NoRoom);
         }
-        if joining.has_room(line.content.len()) {
+        if joining.has_room(self.encoder.worst_case(line.content.len(), &slice.path)) {
             self.feed(slice, line, place, read_at);
             return None;
         }
@@ -200,7 +212,13 @@ impl Input {
         let origin = slice.origin(place.offset, read_at);
         let text = self.encoder.repair(line.content, origin);
         let fed = Fed { place, bytes: line.taken as u64, read_at, now: slice.now };
-        joining.change(slice.file, |joiner, group| joiner.feed(group, &text, fed));
+        joining.feed(slice.file, &text, fed);
+    }
+
+    fn end_pending(&mut self, id: FileId) {
+        if let Some(joining) = &mut self.joining {
+            joining.change(id, |joiner, group| joiner.flush_all(group));
+        }
     }
 
     // === From messages to chunks
@@ -265,9 +283,7 @@ impl Input {
         route: &Route,
         filters: &mut [Filter],
     ) -> bool {
-        if let Some(joining) = &mut self.joining {
-            joining.change(id, |joiner, group| joiner.flush_all(group));
-        }
+        self.end_pending(id);
         self.send_messages(id, route, filters)
     }
 
@@ -306,9 +322,7 @@ impl Input {
         filters: &mut [Filter],
     ) -> bool {
         self.feed(slice, line, place, time_of_reading());
-        if let Some(joining) = &mut self.joining {
-            joining.change(slice.file, |joiner, group| joiner.flush_all(group));
-        }
+        self.end_pending(slice.file);
         let has_sent = self.send_ready(slice, filters);
         if let Some(joining) = &mut self.joining {
             // It is still in the file, from where it is read again.
@@ -319,17 +333,27 @@ impl Input {
 
     // === For the loop
 
-    /// Completes the messages whose last line came too long ago.
+    /// Completes the messages whose last line came too long ago, where nothing follows: the next
+    /// line of a message may be in the file for long, unread for want of memory or of time.
     pub fn complete_due_messages(&mut self, now: Instant) {
-        if let Some(joining) = self.joining.as_mut().filter(|joining| joining.held > 0) {
-            joining.complete(|joiner, group| joiner.flush_due(group, now));
+        let Some(joining) = self.joining.as_mut().filter(|joining| joining.held > 0) else {
+            return;
+        };
+        for id in joining.due(now) {
+            self.tail.look(id, now);
+            if self.tail.is_at_end(id) {
+                joining.change(id, |joiner, group| joiner.flush_due(group, now));
+            }
         }
     }
 
     /// Completes every message: there will be no more lines.
     pub fn complete_all_messages(&mut self) {
         if let Some(joining) = &mut self.joining {
-            joining.complete(|joiner, group| joiner.flush_all(group));
+            let ids: Vec<FileId> = joining.files.keys().copied().collect();
+            for id in ids {
+                joining.change(id, |joiner, group| joiner.flush_all(group));
+            }
         }
     }
 
@@ -342,14 +366,15 @@ impl Input {
         ready.map(|(id, held)| (*id, held.tag.clone())).collect()
     }
 
-    /// When the next message is due. One that is complete is due at once.
-    pub fn next_message(&self) -> Option<Instant> {
+    /// When the next message is due. One that is complete is due at once, unless it waits for
+    /// memory; one whose file has more to read is not.
+    pub fn next_message(&self, is_short_of_memory: bool) -> Option<Instant> {
         let joining = self.joining.as_ref().filter(|joining| joining.held > 0)?;
-        let due = |held: &Held| match held.joiner.first_ready() {
-            Some(_) => Some(Instant::now()),
-            None => held.joiner.next_due(),
+        let due = |(id, held): (&FileId, &Held)| match held.joiner.first_ready() {
+            Some(_) => Some(Instant::now()).filter(|_| !is_short_of_memory),
+            None => held.joiner.next_due().filter(|_| self.tail.is_at_end(*id)),
         };
-        joining.files.values().filter_map(due).min()
+        joining.files.iter().filter_map(due).min()
     }
 
     /// Bytes of files that are in open chunks or in messages.

@@ -120,7 +120,7 @@ const RUBY: [Row; 2] = [
 mod tests {
     use std::time::Instant;
 
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
     use crate::model::EventTime;
@@ -143,179 +143,43 @@ mod tests {
         let mut joiner = Joiner::default();
         let (read_at, now) = (EventTime::default(), Instant::now());
         for (place, line) in lines.into_iter().enumerate() {
-            joiner.feed(&group, line, Fed { place, bytes: line.len() as u64 + 1, read_at, now });
+            let fed = Fed { place, bytes: line.len() as u64 + 1, read_at, now };
+            joiner.feed(&group, line, fed, &mut Vec::new());
         }
         joiner.flush_all(&group);
         std::iter::from_fn(|| joiner.take_ready()).collect()
     }
 
-    /// Traces between lines of `--`; each must come out as it is, and as one message.
-    fn holds(name: &str, text: &str) {
-        let expected: Vec<Value> =
-            text.split("--\n").map(|message| json!({"log": message})).collect();
-        let lines = text.split_terminator('\n').filter(|line| *line != "--");
-        let messages = joined(&[name], lines);
-        assert_eq!(messages.iter().map(record).collect::<Vec<_>>(), expected, "{name}");
+    #[test]
+    fn every_one_makes_of_its_log_the_records_beside_it() {
+        for name in NAMES {
+            let read = |extension: &str| {
+                let path = format!("fixtures/multiline/{name}.{extension}");
+                std::fs::read_to_string(path).unwrap()
+            };
+            let (log, expected) = (read("log"), read("json"));
+            let messages = joined(&[name], log.lines());
+            let records: Vec<Value> = messages.iter().map(record).collect();
+            let expected = expected.lines().map(|line| serde_json::from_str(line).unwrap());
+            assert_eq!(records, expected.collect::<Vec<Value>>(), "{name}");
+            let bytes: u64 = messages.iter().map(|message| message.bytes).sum();
+            assert_eq!(bytes, log.len() as u64, "{name}");
+        }
     }
 
     #[test]
-    fn java_traces_with_causes_are_one_message() {
-        holds(
-            "java",
-            "\
-INFO started
---
-Exception in thread \"main\" java.lang.IllegalStateException: cannot take the order
-\tat com.shop.Orders.take(Orders.java:41)
-\tat com.shop.Main.main(Main.java:12)
-Caused by: java.io.IOException: disk full
-\tat com.shop.Store.put(Store.java:7)
-\t... 2 more
-\tSuppressed: java.lang.Exception: while closing
-\t\tat com.shop.Store.close(Store.java:9)
-\t\t... 3 common frames omitted
---
-INFO going on
---
-java.lang.NullPointerException
-    at com.shop.Cart.total(Cart.java:3)
---
-com.shop.BadRequestException: no id
-    nested exception is:
-java.lang.NumberFormatException: For input string: \"\"
-\tat java.lang.Long.parseLong(Long.java:1)
---
-ReferenceError: x is not defined
-    at eval (repl:1:1)
-    at Object.<anonymous> (/app/index.js:3:9)
---
-INFO done
---
-  at the end of no trace
-",
-        );
-    }
-
-    #[test]
-    fn go_panics_are_one_message_with_all_their_goroutines() {
-        holds(
-            "go",
-            "\
-2026/01/02 03:04:05 listening
---
-panic: runtime error: invalid memory address or nil pointer dereference
-[signal SIGSEGV: segmentation violation code=0x1 addr=0x0 pc=0x4a]
-
-goroutine 1 [running]:
-main.(*Cart).Total(...)
-\t/src/cart.go:10
-main.main()
-\t/src/main.go:5 +0x1d
-
-goroutine 7 [chan receive, 2 minutes]:
-net/http.(*Server).Serve(0xc0000b0000)
-\t/usr/lib/go/server.go:3 +0x2
-created by main.start in goroutine 1
-\t/src/main.go:9 +0x99
---
-exit status 2
---
-http: panic serving 10.0.0.1:4711: boom
-goroutine 19 [running]:
-net/http.(*conn).serve.func1(0xc00009)
-\t/usr/lib/go/server.go:1801 +0x147
-",
-        );
-    }
-
-    #[test]
-    fn python_tracebacks_end_with_the_name_of_the_error() {
-        holds(
-            "python",
-            "\
-starting
---
-Traceback (most recent call last):
-  File \"/app/main.py\", line 9, in <module>
-    total(cart)
-    ~~~~~^^^^^^
-  File \"/app/cart.py\", line 3, in total
-    return 1 / len(cart)
-  [Previous line repeated 995 more times]
-  File \"<string>\", line 1, in <module>
-shop.errors.EmptyCart: nothing to pay for
---
-Traceback (most recent call last):
-  File \"a.py\", line 1, in <module>
-    raise ValueError
-ValueError: x
---
-going on
-",
-        );
-    }
-
-    #[test]
-    fn ruby_backtraces_are_one_message() {
-        holds(
-            "ruby",
-            "\
-ready
---
-/app/cart.rb:3:in `/': divided by 0 (ZeroDivisionError)
-\tfrom /app/cart.rb:3:in `total'
-\tfrom /app/main.rb:9:in `<main>'
---
-done
-",
-        );
-    }
-
-    #[test]
-    fn the_parts_of_cri_lines_are_joined_for_each_stream_apart() {
+    fn joined_container_lines_have_place_and_time_of_the_first_and_others_are_unparsed() {
         let lines = [
             "2026-01-02T03:04:05.000000001Z stdout P {\"a\":",
-            "2026-01-02T03:04:06.000000002Z stderr P oh ",
+            "2026-01-02T03:04:06.000000002Z stderr F oh",
             "2026-01-02T03:04:07.000000003Z stdout F 1}",
-            "2026-01-02T03:04:08.000000004+01:00 stderr F no",
-            "2026-01-02T03:04:09Z stdout F ",
             "not from a container",
         ];
         let messages = joined(&["docker", "cri"], lines);
-        let records: Vec<Value> = messages.iter().map(record).collect();
-        let of = |time: &str, stream: &str, tag: &str, log: &str| json!({"time": time, "stream": stream, "_p": tag, "log": log});
-        assert_eq!(
-            records,
-            [
-                of("2026-01-02T03:04:05.000000001Z", "stdout", "P", "{\"a\":1}"),
-                of("2026-01-02T03:04:06.000000002Z", "stderr", "P", "oh no"),
-                of("2026-01-02T03:04:09Z", "stdout", "F", ""),
-                json!({"log": "not from a container"}),
-            ]
-        );
         let time = EventTime::new(1_767_323_045, 1).unwrap();
-        assert_eq!(messages[0].time, TimeFound::At(time), "the time of the first line");
-        assert_eq!((messages[1].place, messages[1].is_unparsed), (1, false));
-        assert!(messages[3].is_unparsed);
-        let bytes: u64 = messages.iter().map(|message| message.bytes).sum();
-        assert_eq!(bytes, lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>());
-    }
-
-    #[test]
-    fn the_parts_of_docker_lines_are_joined_until_a_newline() {
-        let line = |log: &str, stream: &str| {
-            json!({"log": log, "stream": stream, "time": "2026-01-02T03:04:05.5Z"}).to_string()
-        };
-        let lines = [
-            line("a", "stdout"),
-            line("x\n", "stderr"),
-            line("b\n", "stdout"),
-            line("c", "stdout"),
-        ];
-        let messages = joined(&["docker"], lines.iter().map(String::as_str));
-        let logs: Vec<_> = messages.iter().map(|message| record(message)["log"].clone()).collect();
-        assert_eq!(logs, ["x\n", "ab\n", "c"]);
-        assert_eq!(record(&messages[0])["time"], "2026-01-02T03:04:05.5Z");
+        assert_eq!((messages[1].place, messages[1].time), (0, TimeFound::At(time)));
+        let unparsed: Vec<bool> = messages.iter().map(|message| message.is_unparsed).collect();
+        assert_eq!(unparsed, [false, false, true]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::rules::Step;
-use super::{Compiled, Group, Look, TEXT_KEY};
+use super::{Around, Compiled, Group, Lines, Look, TEXT_KEY};
 use crate::model::EventTime;
 use crate::model::record::{write_bool, write_map_header, write_str};
 use crate::parse::TimeFound;
@@ -27,8 +27,6 @@ pub struct Joiner<P> {
     /// In the order in which they began.
     pending: Vec<Pending<P>>,
     ready: VecDeque<Message<P>>,
-    /// Room for the record of a line.
-    record: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -68,9 +66,13 @@ pub struct Message<P> {
     pub is_divided: bool,
     /// A line that fits none of the parsers although all of them parse lines.
     pub is_unparsed: bool,
+    /// It is a line, which is parsed as any other ([`Message::line`]). Otherwise it is a record
+    /// ([`Message::write`]).
+    pub is_line: bool,
     key: Arc<str>,
     text: String,
     /// How many pairs its record has, and all but the text: those before it, and those after it.
+    /// Of a line: what stands around the text.
     pairs: usize,
     before: Vec<u8>,
     after: Vec<u8>,
@@ -78,25 +80,25 @@ pub struct Message<P> {
 
 impl<P> Default for Joiner<P> {
     fn default() -> Self {
-        Self { last: 0, pending: Vec::new(), ready: VecDeque::new(), record: Vec::new() }
+        Self { last: 0, pending: Vec::new(), ready: VecDeque::new() }
     }
 }
 
 impl<P: Copy> Joiner<P> {
-    /// Takes a line.
-    pub fn feed(&mut self, group: &Group, line: &str, fed: Fed<P>) {
+    /// Takes a line. `record` is room for one, lent so that not every file has its own.
+    pub fn feed(&mut self, group: &Group, line: &str, fed: Fed<P>, record: &mut Vec<u8>) {
         let last = self.last;
         let others = (0..group.parsers.len()).filter(|&number| number != last);
-        let mut record = std::mem::take(&mut self.record);
         let is_taken = std::iter::once(last).chain(others).any(|number| {
-            let look = group.parsers[number].look(line, fed.read_at, &mut record);
+            let look = group.parsers[number].look(line, fed.read_at, record);
             look.is_some_and(|look| self.join(group, number, &look, fed))
         });
-        self.record = record;
         if !is_taken {
             self.flush_all(group);
-            let is_unparsed = group.parsers.iter().all(|parser| parser.parser.is_some());
-            let message = Message::alone(line, group.parsers[self.last].ends_with_newline, fed);
+            let makes_records =
+                |of: &Compiled| matches!(of.lines, Lines::Parsed(_) | Lines::FirstLines(_));
+            let is_unparsed = group.parsers.iter().all(makes_records);
+            let message = Message::alone(&group.parsers[self.last], line, fed);
             self.ready.push_back(Message { is_unparsed, ..message });
         }
     }
@@ -107,7 +109,7 @@ impl<P: Copy> Joiner<P> {
         let is_of_stream = |pending: &Pending<P>| pending.stream == look.stream;
         let found = self.pending.iter().position(is_of_stream).filter(|_| number == self.last);
         let before = found.map(|at| self.pending[at].rule);
-        let Some(step) = parser.rules.step(look.pattern, before) else {
+        let Some(step) = parser.rules.step(look, before) else {
             return false;
         };
         if number != self.last {
@@ -210,7 +212,7 @@ impl<P> Joiner<P> {
 
 impl<P> Pending<P> {
     fn has_room(&self, limit: usize, look: &Look<'_>) -> bool {
-        self.message.text.len() + look.content.len() < limit
+        self.message.length() + look.content.len() < limit
     }
 
     fn go_on(&mut self, parser: &Compiled, rule: usize, look: &Look<'_>, fed: Fed<P>) {
@@ -218,7 +220,10 @@ impl<P> Pending<P> {
         self.due = fed.now + parser.flush_after;
         let message = &mut self.message;
         message.bytes += fed.bytes;
-        let is_ended = parser.parser.is_some() && message.text.ends_with('\n');
+        if let (Lines::FirstLines(_), Some(around)) = (&parser.lines, &look.around) {
+            return message.add_pairs(look.content, around);
+        }
+        let is_ended = matches!(parser.lines, Lines::Parsed(_)) && message.text.ends_with('\n');
         message.end(parser.joins_with_newline && !is_ended);
         message.text.push_str(look.content);
     }
@@ -233,6 +238,7 @@ impl<P> Message<P> {
             read_at: fed.read_at,
             is_divided: false,
             is_unparsed: false,
+            is_line: false,
             key: Arc::from(TEXT_KEY),
             text: text.to_owned(),
             pairs: 1,
@@ -242,22 +248,42 @@ impl<P> Message<P> {
     }
 
     /// A line that belongs to no other.
-    fn alone(line: &str, ends_with_newline: bool, fed: Fed<P>) -> Self {
+    fn alone(parser: &Compiled, line: &str, fed: Fed<P>) -> Self {
         let mut message = Self::new(line, fed);
-        message.end(ends_with_newline);
+        message.is_line = matches!(parser.lines, Lines::Pieces(_));
+        if let Lines::FirstLines(_) = parser.lines {
+            message.key = Arc::clone(&parser.key);
+        }
+        message.end(parser.ends_with_newline);
         message
     }
 
     fn beginning(parser: &Compiled, look: &Look<'_>, fed: Fed<P>) -> Self {
         let mut message = Self::new(look.content, fed);
+        message.is_line = matches!(parser.lines, Lines::Pieces(_));
         message.key = Arc::clone(&parser.key);
         message.time = look.time;
         if let Some(around) = &look.around {
+            message.key = around.key.map_or(message.key, Arc::from);
             message.pairs = around.pairs;
             message.before = around.before.to_vec();
             message.after = around.after.to_vec();
         }
         message
+    }
+
+    /// Adds the pairs of a later line; its text is the one that goes on now.
+    fn add_pairs(&mut self, text: &str, around: &Around<'_>) {
+        write_str(&mut self.before, &self.key);
+        write_str(&mut self.before, &self.text);
+        self.before.append(&mut self.after);
+        self.before.extend_from_slice(around.before);
+        self.after.extend_from_slice(around.after);
+        self.pairs += around.pairs;
+        text.clone_into(&mut self.text);
+        if let Some(key) = around.key {
+            self.key = Arc::from(key);
+        }
     }
 
     fn end(&mut self, with_newline: bool) {
@@ -266,9 +292,23 @@ impl<P> Message<P> {
         }
     }
 
-    /// How many bytes it takes at most, as it is held and as a record.
+    /// How many bytes it takes at most as a record.
     pub fn size(&self) -> usize {
-        OVERHEAD + self.key.len() + self.text.len() + self.before.len() + self.after.len()
+        OVERHEAD + self.key.len() + self.length()
+    }
+
+    /// How many bytes of memory it takes.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.text.capacity() + self.before.capacity() + self.after.capacity()
+    }
+
+    fn length(&self) -> usize {
+        self.before.len() + self.text.len() + self.after.len()
+    }
+
+    /// The line it is.
+    pub fn line(&self) -> Vec<u8> {
+        [&self.before, self.text.as_bytes(), &self.after].concat()
     }
 
     /// Appends its record: that of its first line, with the joined text in it.

@@ -9,6 +9,7 @@
 mod builtin;
 mod definition;
 mod joiner;
+mod old;
 mod rules;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use self::builtin::{NAMES as BUILT_IN, builtin};
 pub use self::definition::{Definition, Kind, Match, Rule};
 pub use self::joiner::{Fed, Joiner, Message};
+use self::old::{FirstLines, Pieces};
 use self::rules::Rules;
 use super::{DefinitionError, Parser, TimeFound};
 use crate::model::EventTime;
@@ -37,17 +39,36 @@ pub struct Group {
 #[derive(Debug, thiserror::Error)]
 pub enum MultilineError {
     /// Type `regex` lives of its rules.
-    #[error("has no Rule; the first one must begin with \"start_state\"")]
+    #[error("is missing; write 'Rule \"start_state\" \"/pattern/\" \"next state\"' first")]
     NoRule,
-    /// The first rule says where messages begin.
-    #[error("the first Rule begins with \"{0}\"; it must begin with \"start_state\"")]
-    NoStart(String),
-    /// No rule begins with the state that another one leads to.
-    #[error("no Rule begins with \"{0}\", which another one leads to")]
-    NoSuchState(String),
-    /// A pattern is none, or the parser of its lines cannot be compiled.
+    /// A rule cannot be used.
+    #[error("{wrong}")]
+    Rule {
+        /// Which one, counted from 0.
+        number: usize,
+        /// Why.
+        wrong: WrongRule,
+    },
+    /// The parser of its lines cannot be compiled.
     #[error(transparent)]
     Definition(#[from] DefinitionError),
+}
+
+/// Why a rule cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WrongRule {
+    /// The first rule says where messages begin.
+    #[error("the first rule is tried in \"{0}\"; it must be tried in \"start_state\"")]
+    NoStart(String),
+    /// No rule is tried in the state that this one leads to.
+    #[error(
+        "no rule is tried in \"{0}\", to which this one leads; add one, or take the state out: the \
+         message ends with this line then"
+    )]
+    NoSuchState(String),
+    /// Its pattern is none.
+    #[error(transparent)]
+    Pattern(#[from] DefinitionError),
 }
 
 /// One multiline parser.
@@ -55,20 +76,38 @@ pub enum MultilineError {
 struct Compiled {
     rules: Rules,
     flush_after: Duration,
-    /// Makes a record of each line. `None`: lines are text.
-    parser: Option<Parser>,
+    lines: Lines,
     /// Where a joined text goes.
     key: Arc<str>,
-    /// What is joined, of a parsed line.
-    key_content: Option<String>,
-    /// What the rules look at, if not at what is joined.
-    key_pattern: Option<String>,
-    /// What tells the streams of one file apart.
-    key_group: Option<String>,
     /// Lines are joined with a newline between them.
     joins_with_newline: bool,
     /// A newline stands at the end of every message.
     ends_with_newline: bool,
+}
+
+/// What lines are to a multiline parser.
+#[derive(Debug)]
+enum Lines {
+    /// The text that is joined.
+    Text,
+    /// Records, of which one value is joined.
+    Parsed(Parsed),
+    /// `Docker_Mode`.
+    Pieces(Pieces),
+    /// `Multiline On`.
+    FirstLines(FirstLines),
+}
+
+/// Makes a record of each line.
+#[derive(Debug)]
+struct Parsed {
+    parser: Parser,
+    /// What is joined.
+    key_content: String,
+    /// What the rules look at, if not at what is joined.
+    key_pattern: Option<String>,
+    /// What tells the streams of one file apart.
+    key_group: Option<String>,
 }
 
 /// A line as one multiline parser sees it.
@@ -76,14 +115,20 @@ struct Look<'a> {
     content: &'a str,
     pattern: &'a str,
     stream: &'a str,
-    /// The pairs of a parsed line around its content.
+    /// What stands around the content: pairs of a record, or JSON text.
     around: Option<Around<'a>>,
     time: TimeFound,
+    /// It begins a message, where a parser of first lines says so.
+    is_first: bool,
+    /// It is not the piece of a line that goes on, where lines come in pieces.
+    is_whole: bool,
 }
 
 /// A record without one of its pairs.
 struct Around<'a> {
-    /// With that one.
+    /// The key of that pair, if it is not the multiline parser's.
+    key: Option<&'a str>,
+    /// How many pairs there are, with that one.
     pairs: usize,
     before: &'a [u8],
     after: &'a [u8],
@@ -99,20 +144,24 @@ impl Group {
 
 impl Compiled {
     fn new(definition: &Definition) -> Result<Self, MultilineError> {
-        let parser = definition.parser.as_ref().map(Parser::compile).transpose()?;
         let is_text = definition.key_content.is_none();
-        let content = definition.key_content.as_deref();
+        let content = definition.key_content.as_deref().unwrap_or(TEXT_KEY);
+        let lines = match &definition.parser {
+            None => Lines::Text,
+            Some(parser) => Lines::Parsed(Parsed {
+                parser: Parser::compile(parser)?,
+                key_content: content.to_owned(),
+                key_pattern: definition.key_pattern.clone(),
+                key_group: definition.key_group.clone(),
+            }),
+        };
         Ok(Self {
             rules: Rules::compile(&definition.kind)?,
             flush_after: definition.flush_after,
-            key: Arc::from(content.unwrap_or(TEXT_KEY)),
-            // A parsed line without `Key_Content` would leave nothing to join.
-            key_content: parser.as_ref().map(|_| content.unwrap_or(TEXT_KEY).to_owned()),
-            key_pattern: definition.key_pattern.clone(),
-            key_group: definition.key_group.clone(),
+            lines,
+            key: Arc::from(content),
             joins_with_newline: is_text || matches!(definition.kind, Kind::States(_)),
             ends_with_newline: is_text,
-            parser,
         })
     }
 
@@ -123,46 +172,80 @@ impl Compiled {
         read_at: EventTime,
         record: &'a mut Vec<u8>,
     ) -> Option<Look<'a>> {
-        let Some(parser) = &self.parser else {
-            let time = TimeFound::None;
-            return Some(Look { content: line, pattern: line, stream: "", around: None, time });
-        };
+        match &self.lines {
+            Lines::Text => Some(Look::of_text(line)),
+            Lines::Parsed(parsed) => parsed.look(line, read_at, record),
+            Lines::Pieces(pieces) => pieces.look(line, read_at, record),
+            Lines::FirstLines(first) => Some(first.look(line, read_at, record)),
+        }
+    }
+}
+
+impl Parsed {
+    fn look<'a>(
+        &self,
+        line: &str,
+        read_at: EventTime,
+        record: &'a mut Vec<u8>,
+    ) -> Option<Look<'a>> {
         record.clear();
-        let time = parser.parse(line, read_at, record).ok()?.time;
-        let (content, around) = split_at_key(record, self.key_content.as_deref()?)?;
+        let time = self.parser.parse(line, read_at, record).ok()?.time;
+        let record = record.as_slice();
+        let (content, around) = split_at_text(record, Some(&self.key_content))?;
         let value = |key: &Option<String>| {
-            key.as_deref().map(|key| split_at_key(record, key).map_or("", |(value, _)| value))
+            key.as_deref().map(|key| split_at_text(record, Some(key)).map_or("", |(text, _)| text))
         };
         Some(Look {
-            content,
             pattern: value(&self.key_pattern).unwrap_or(content),
             stream: value(&self.key_group).unwrap_or(""),
-            around: Some(around),
+            around: Some(Around { key: None, ..around }),
             time,
+            ..Look::of_text(content)
         })
     }
 }
 
-/// The text of a key of a record, and what stands around the pair.
-fn split_at_key<'a>(record: &'a [u8], key: &str) -> Option<(&'a str, Around<'a>)> {
+impl<'a> Look<'a> {
+    fn of_text(text: &'a str) -> Self {
+        Self {
+            content: text,
+            pattern: text,
+            stream: "",
+            around: None,
+            time: TimeFound::None,
+            is_first: false,
+            is_whole: true,
+        }
+    }
+}
+
+/// The text of a record's pair `key` (or of the last pair with a text), and what stands around the
+/// pair.
+fn split_at_text<'a>(record: &'a [u8], key: Option<&str>) -> Option<(&'a str, Around<'a>)> {
     let mut reader = Reader::new(record);
     let pairs = reader.map("a record").ok()?;
     let first = reader.at();
+    let mut found = None;
     for _ in 0..pairs {
         let start = reader.at();
-        let is_it = matches!(reader.token(), Ok(Token::Str(name)) if name == key.as_bytes());
+        let name = reader.text("a key").ok()?;
         let value = reader.peek().ok()?;
         reader.skip().ok()?;
+        let is_it = key.is_none_or(|key| name == key.as_bytes());
         if let (true, Token::Str(text)) = (is_it, value) {
             let around = Around {
+                key: Some(std::str::from_utf8(name).ok()?),
                 pairs: usize::try_from(pairs).ok()?,
                 before: &record[first..start],
                 after: reader.rest(),
             };
-            return Some((std::str::from_utf8(text).ok()?, around));
+            found = Some((std::str::from_utf8(text).ok()?, around));
+            if key.is_some() {
+                break;
+            }
         }
     }
-    None
+    found
 }
 
 #[cfg(test)]
@@ -214,7 +297,7 @@ mod tests {
         fn feed(&mut self, lines: &[&str]) {
             for line in lines {
                 let fed = Fed { place: 0, bytes: 1, read_at: EventTime::default(), now: self.now };
-                self.joiner.feed(&self.group, line, fed);
+                self.joiner.feed(&self.group, line, fed, &mut Vec::new());
             }
         }
 

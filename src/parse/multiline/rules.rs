@@ -6,7 +6,7 @@
 use fancy_regex::Regex;
 
 use super::definition::Match;
-use super::{Kind, MultilineError, Rule};
+use super::{Kind, Look, MultilineError, Rule, WrongRule, old};
 use crate::parse::regex;
 
 /// The state in which no message is pending.
@@ -16,7 +16,16 @@ const START: &str = "start_state";
 #[derive(Debug)]
 pub(super) enum Rules {
     States(Vec<State>),
-    Ending { wanted: Match, is_whole: bool },
+    Ending {
+        wanted: Match,
+        is_whole: bool,
+    },
+    /// Messages begin with a line that a parser of first lines knows.
+    FirstLines,
+    /// Lines come in pieces; with a parser of first lines, messages begin with a line it knows.
+    Pieces {
+        by_first_line: bool,
+    },
 }
 
 /// One rule: what its pattern is, and what may follow.
@@ -51,16 +60,21 @@ impl Rules {
     }
 
     /// `before` is the rule that the line before matched. `None`: the line is no part of a message.
-    pub(super) fn step(&self, text: &str, before: Option<usize>) -> Option<Step> {
+    pub(super) fn step(&self, line: &Look<'_>, before: Option<usize>) -> Option<Step> {
         match self {
-            Self::States(states) => step(states, text, before),
+            Self::States(states) => step(states, line.pattern, before),
             Self::Ending { wanted, is_whole } => {
                 let fits = match is_whole {
-                    true => text == wanted.text,
-                    false => text.ends_with(&wanted.text),
+                    true => line.pattern == wanted.text,
+                    false => line.pattern.ends_with(&wanted.text),
                 };
                 Some(Step { begins: before.is_none(), ends: fits != wanted.negate, rule: 0 })
             }
+            Self::FirstLines if line.is_first || before.is_some() => {
+                Some(Step { begins: line.is_first, ends: false, rule: 0 })
+            }
+            Self::FirstLines => None,
+            Self::Pieces { by_first_line } => Some(old::step(*by_first_line, line, before)),
         }
     }
 }
@@ -80,17 +94,21 @@ fn step(states: &[State], text: &str, before: Option<usize>) -> Option<Step> {
 fn compile_states(rules: &[Rule]) -> Result<Vec<State>, MultilineError> {
     let first = rules.first().ok_or(MultilineError::NoRule)?;
     if !is_start(first) {
-        return Err(MultilineError::NoStart(first.from.join(", ")));
+        let wrong = WrongRule::NoStart(first.from.join(", "));
+        return Err(MultilineError::Rule { number: 0, wrong });
     }
-    rules.iter().map(|rule| compile_state(rule, rules)).collect()
+    let compile = |(number, rule)| {
+        compile_state(rule, rules).map_err(|wrong| MultilineError::Rule { number, wrong })
+    };
+    rules.iter().enumerate().map(compile).collect()
 }
 
-fn compile_state(rule: &Rule, rules: &[Rule]) -> Result<State, MultilineError> {
+fn compile_state(rule: &Rule, rules: &[Rule]) -> Result<State, WrongRule> {
     let follows =
         |other: &Rule| rule.to.as_ref().is_some_and(|to| other.from.iter().any(|from| from == to));
     let followers: Vec<usize> = (0..rules.len()).filter(|&at| follows(&rules[at])).collect();
     if let (Some(to), true) = (&rule.to, followers.is_empty()) {
-        return Err(MultilineError::NoSuchState(to.clone()));
+        return Err(WrongRule::NoSuchState(to.clone()));
     }
     let (starts, next): (Vec<_>, Vec<_>) = followers.iter().partition(|&&at| is_start(&rules[at]));
     Ok(State {
@@ -133,7 +151,11 @@ mod tests {
             ("end", Some(0), None),
             ("end", None, None),
         ] {
-            assert_eq!(rules.step(line, before), expected, "{line} after {before:?}");
+            assert_eq!(
+                rules.step(&Look::of_text(line), before),
+                expected,
+                "{line} after {before:?}"
+            );
         }
     }
 
@@ -141,7 +163,7 @@ mod tests {
     fn a_line_after_which_a_message_may_begin_is_the_last() {
         let rules = states(&[("start_state, again", "a", Some("b")), ("b", "b", Some("again"))]);
         let expected = Some(Step { begins: false, ends: true, rule: 1 });
-        assert_eq!(rules.unwrap().step("b", Some(0)), expected);
+        assert_eq!(rules.unwrap().step(&Look::of_text("b"), Some(0)), expected);
     }
 
     #[test]
@@ -156,7 +178,7 @@ mod tests {
         ] {
             let wanted = Match { text: ";".to_owned(), negate };
             let kind = if is_whole { Kind::Equal(wanted) } else { Kind::EndsWith(wanted) };
-            let step = Rules::compile(&kind).unwrap().step(line, None).unwrap();
+            let step = Rules::compile(&kind).unwrap().step(&Look::of_text(line), None).unwrap();
             assert_eq!((step.begins, step.ends), (true, ends), "{kind:?} {line}");
         }
     }
@@ -164,9 +186,9 @@ mod tests {
     #[test]
     fn rules_that_lead_nowhere_are_refused() {
         let message = |rules: &[_]| states(rules).unwrap_err().to_string();
-        assert!(message(&[]).contains("has no Rule"));
-        assert!(message(&[("cont", "a", None)]).contains("begins with \"cont\""));
-        assert!(message(&[("start_state", "a", Some("x"))]).contains("begins with \"x\""));
+        assert!(message(&[]).contains("is missing"));
+        assert!(message(&[("cont", "a", None)]).contains("tried in \"cont\""));
+        assert!(message(&[("start_state", "a", Some("x"))]).contains("tried in \"x\""));
         assert!(message(&[("start_state", "(", None)]).contains("regular expression"));
     }
 }
