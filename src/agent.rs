@@ -235,19 +235,14 @@ fn parser_of(settings: &tail::Settings, config: &Config) -> Result<Option<Parser
 
 /// A quarter of the memory limit is for lines that wait to be joined.
 fn joining_of(settings: &tail::Settings, config: &Config) -> Result<Option<Joining>, AgentError> {
-    let most = settings.mem_buf_limit / 4;
-    let group = group_of(settings, config, most)
+    let group = group_of(settings, config)
         .map_err(|reason| setting(&settings.name, "multiline", reason))?;
-    Ok(group.map(|group| Joining::new(group, most)))
+    Ok(group.map(|group| Joining::new(group, settings.mem_buf_limit / 4)))
 }
 
-/// No message takes more than `most` bytes. The names were looked up when they were read.
-fn group_of(
-    settings: &tail::Settings,
-    config: &Config,
-    most: usize,
-) -> Result<Option<Group>, MultilineError> {
-    let limit = config.service.multiline_limit.min(most);
+/// The names were looked up when they were read.
+fn group_of(settings: &tail::Settings, config: &Config) -> Result<Option<Group>, MultilineError> {
+    let limit = config.service.multiline_limit;
     let parser = |name: &String| config.parser(name);
     let group = match &settings.joins {
         Joins::Nothing => return Ok(None),

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -240,9 +241,199 @@ fn killed_under_load_with_rotations_no_message_is_lost() {
         }
     }
     stop(started(&told));
-    let arrived = texts(&fluentd);
-    for message in &expected {
-        let is_there = arrived.iter().any(|text| text == message);
-        assert!(is_there, "{message:?} is lost");
+    let texts = texts(&fluentd);
+    let arrived: BTreeSet<&str> = texts.iter().filter_map(Value::as_str).collect();
+    let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+    // What is repeated is repeated whole.
+    assert_eq!(arrived, expected);
+}
+
+#[test]
+fn a_receiver_that_is_away_for_longer_than_the_time_out_splits_no_message() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    fluentd.stop();
+    let message = |number| format!(">message {number}\n with {number}\n more\n lines\n");
+    let expected: Vec<String> = (0..3000).map(message).collect();
+    logs.append("app.log", expected.concat());
+    let agent = told(&logs, &fluentd, 300).input("Mem_Buf_Limit 64K").start();
+    // It says so after a second without memory.
+    agent.wait_for_log("paused (mem buf overlimit");
+    fluentd.restart();
+    fluentd.wait_for_records(3000, SOON);
+    stop(agent);
+    assert_eq!(texts(&fluentd), expected);
+}
+
+#[test]
+fn a_file_rotated_while_a_message_waits_goes_on_with_it() {
+    for is_killed in [false, true] {
+        let (logs, state, fluentd) = (LogDir::new(), LogDir::new(), FakeFluentd::start());
+        let db = format!("DB {}", state.file("positions").display());
+        let told = told(&logs, &fluentd, NEVER).input(&db);
+        logs.append("app.log", ">a\n>b\n more\n");
+        let mut agent = told.start();
+        fluentd.wait_for_records(1, SOON);
+        logs.rename("app.log", "app.log.1");
+        logs.append("app.log", ">c\n");
+        if is_killed {
+            wait_until("the position is stored", || {
+                fs::read_to_string(state.file("positions")).is_ok_and(|text| text.contains("app"))
+            });
+            agent.kill();
+            agent = told.start();
+        }
+        logs.append("app.log.1", " of the old writer\n>d\n");
+        fluentd.wait_for_records(2, SOON);
+        stop(agent);
+        let mut texts = texts(&fluentd);
+        texts.sort_by_key(ToString::to_string);
+        texts.dedup();
+        assert_eq!(texts, [">a\n", ">b\n more\n of the old writer\n", ">c\n", ">d\n"]);
     }
+}
+
+#[test]
+fn a_file_deleted_while_a_message_waits_loses_none_of_it() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    let agent = told(&logs, &fluentd, NEVER).start();
+    logs.append("app.log", "alone\n>a\n b\n");
+    fluentd.wait_for_records(1, SOON);
+    logs.remove("app.log");
+    logs.append("app.log", ">c\n d\n>e\n");
+    fluentd.wait_for_records(2, SOON);
+    stop(agent);
+    let mut texts = texts(&fluentd);
+    texts.sort_by_key(ToString::to_string);
+    assert_eq!(texts, [">a\n b\n", ">c\n d\n", ">e\n", "alone\n"]);
+}
+
+#[test]
+fn a_kill_while_one_stream_waits_repeats_the_other_and_loses_neither() {
+    let (logs, state, fluentd) = (LogDir::new(), LogDir::new(), FakeFluentd::start());
+    let db = state.file("positions");
+    let told = Told::to_follow(&logs, &fluentd)
+        .input("multiline.parser cri")
+        .input(&format!("DB {}", db.display()));
+    logs.append(
+        "app.log",
+        "2026-01-02T03:04:05.1Z stderr F before\n\
+         2026-01-02T03:04:05.2Z stdout P one \n\
+         2026-01-02T03:04:05.3Z stderr F oh\n",
+    );
+    let agent = told.start();
+    fluentd.wait_for_records(2, SOON);
+    wait_until("the position is before the one", || stored_offset(&db) == Some(39));
+    agent.kill();
+    logs.append("app.log", "2026-01-02T03:04:05.4Z stdout F two\n");
+    let agent = told.start();
+    fluentd.wait_for_records(4, SOON);
+    stop(agent);
+    assert_eq!(texts(&fluentd), ["before", "oh", "oh", "one two"]);
+    assert_eq!(stored_offset(&db), Some(fs::metadata(logs.file("app.log")).unwrap().len()));
+}
+
+#[test]
+fn a_message_may_be_longer_than_a_slice_and_is_divided_at_a_quarter_of_the_memory() {
+    for (limit, is_whole) in [("5MB", true), ("256K", false)] {
+        let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+        let line = |number| format!(" line {number} {}\n", "y".repeat(90));
+        let message = format!(">a\n{}", (0..3000).map(line).collect::<String>());
+        logs.append("app.log", format!("{message}>b\n"));
+        let told = told(&logs, &fluentd, NEVER).input(&format!("Mem_Buf_Limit {limit}"));
+        let agent = started(&told);
+        fluentd.wait_for_records(1, SOON);
+        stop(agent);
+        let events = fluentd.events();
+        let (last, parts) = events.split_last().unwrap();
+        assert_eq!(last.record["log"], ">b\n");
+        let joined: Vec<&str> =
+            parts.iter().map(|part| part.record["log"].as_str().unwrap()).collect();
+        assert!(joined.concat() == message, "{limit}");
+        assert_eq!(parts.len() == 1, is_whole, "{limit}");
+        let marked = parts.iter().filter(|part| part.record["multiline_truncated"] == true).count();
+        assert_eq!(marked, parts.len() - 1);
+    }
+}
+
+#[test]
+fn a_long_line_that_is_left_out_ends_the_message_before_it() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    let limits = ["Buffer_Chunk_Size 1k", "Buffer_Max_Size 1k", "Skip_Long_Lines On"];
+    let told = limits.iter().fold(told(&logs, &fluentd, NEVER), |told, limit| told.input(limit));
+    let (in_sight, out_of_sight) = ("x".repeat(2000), "x".repeat(300_000));
+    logs.append("app.log", format!(">a\n{in_sight}\n b\n>c\n{out_of_sight}\n d\n"));
+    stop(started(&told));
+    assert_eq!(texts(&fluentd), [">a\n", " b\n", ">c\n", " d\n"]);
+}
+
+#[test]
+fn the_pieces_of_a_docker_line_are_parsed_as_the_line_they_were() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    let agent = Told::to_follow(&logs, &fluentd)
+        .parsers(
+            "[PARSER]\n    Name docker\n    Format json\n    Time_Key time\n    \
+             Time_Format %Y-%m-%dT%H:%M:%S.%L\n",
+        )
+        .input("Parser docker")
+        .input("Docker_Mode On")
+        .input("Docker_Mode_Flush 1")
+        .input("Offset_Key at")
+        .start();
+    let piece = |log: &str, number: u32| {
+        let time = format!("2026-01-02T03:04:0{number}.5Z");
+        json!({"log": log, "stream": "stdout", "time": time}).to_string() + "\n"
+    };
+    logs.append("app.log", piece("short\n", 1) + &piece("a \"long\" ", 2) + &piece("line\n", 3));
+    logs.append("app.log", piece("without an end", 4));
+    let events = fluentd.wait_for_records(3, SOON);
+    stop(agent);
+    let of = |log: &str, at: usize| json!({"log": log, "stream": "stdout", "at": at, "hostname": "pod-1", "namespace": "shop"});
+    let ends: Vec<usize> = [piece("short\n", 1), piece("a \"long\" ", 2), piece("line\n", 3)]
+        .iter()
+        .scan(0, |end, piece| {
+            *end += piece.len();
+            Some(*end)
+        })
+        .collect();
+    assert_eq!(events[0].record, of("short\n", 0));
+    assert_eq!(events[1].record, of("a \"long\" line\n", ends[0]));
+    assert_eq!(events[2].record, of("without an end", ends[2]));
+    assert_eq!((events[1].seconds, events[1].nanos), (1_767_323_042, 500_000_000));
+}
+
+#[test]
+fn what_follows_a_first_line_is_added_to_its_record_the_old_way() {
+    let (logs, state, fluentd) = (LogDir::new(), LogDir::new(), FakeFluentd::start());
+    let db = state.file("positions");
+    let told = Told::to_follow(&logs, &fluentd)
+        .parsers(
+            "[PARSER]\n    Name first\n    Format regex\n    Time_Key time\n    Time_Format %s\n    \
+             Regex ^(?<time>\\d+) (?<message>.*)$\n\
+             [PARSER]\n    Name user\n    Format regex\n    Regex ^user=(?<user>.*)$\n",
+        )
+        .input("Multiline On")
+        .input("Multiline_Flush 3600")
+        .input("Parser_Firstline first")
+        .input("Parser_1 user")
+        .input("Key text")
+        .input(&format!("DB {}", db.display()));
+    logs.append("app.log", "before\n1767323045 a\n  b\n");
+    let agent = told.start();
+    fluentd.wait_for_records(1, SOON);
+    wait_until("the position is behind the first", || stored_offset(&db) == Some(7));
+    agent.kill();
+    logs.append("app.log", "user=x\n  c\n1767323046 d\n");
+    stop(started(&told));
+    let events = fluentd.events();
+    let with = |record: Value| {
+        let mut record = record;
+        record["hostname"] = "pod-1".into();
+        record["namespace"] = "shop".into();
+        record
+    };
+    assert_eq!(events[0].record, with(json!({"text": "before"})));
+    assert_eq!(events[1].record, with(json!({"message": "a\n  b", "user": "x\n  c"})));
+    assert_eq!(events[1].seconds, 1_767_323_045);
+    assert_eq!(events[2].record, with(json!({"message": "d"})));
+    assert_eq!(events.len(), 3);
 }

@@ -50,9 +50,10 @@ counters! {
     lines,
     /// Lines that were not a JSON object (or did not fit another parser) and went out as text.
     unparsed,
-    /// Messages of joined lines that reached `multiline_buffer_limit` and were divided.
+    /// Messages of joined lines that were divided: at `multiline_buffer_limit`, or for want of
+    /// memory.
     multiline_truncated,
-    /// Messages that were sent before they were known to be complete, for want of memory.
+    /// Those of them that were divided for want of memory.
     multiline_hurried,
     /// Lines with bytes that are not UTF-8, replaced by U+FFFD.
     bad_utf8,

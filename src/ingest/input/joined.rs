@@ -102,11 +102,11 @@ impl Joining {
         self.held == 0 || self.held + worst_case <= self.most
     }
 
-    /// Completes the message that waited for longest. `None`: all there are wait to be sent.
-    fn complete_oldest(&mut self) -> Option<FileId> {
+    /// Divides the message that waited for longest. `None`: all there are wait to be sent.
+    fn divide_oldest(&mut self) -> Option<FileId> {
         let pending = |(id, held): (&FileId, &Held)| Some((held.joiner.oldest_due()?, *id));
         let (_, id) = self.files.iter().filter_map(pending).min()?;
-        self.change(id, |joiner, group| joiner.flush_oldest(group));
+        self.change(id, |joiner, group| joiner.divide_oldest(group));
         Some(id)
     }
 
@@ -195,7 +195,7 @@ impl Input {
             self.feed(slice, line, place, read_at);
             return None;
         }
-        let oldest = joining.complete_oldest();
+        let oldest = joining.divide_oldest();
         self.counters.multiline_hurried.add(u64::from(oldest.is_some()));
         if oldest == Some(slice.file) {
             return self.join_line(slice, line, place, read_at, filters);

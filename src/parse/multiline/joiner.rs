@@ -35,7 +35,8 @@ struct Pending<P> {
     /// The rule that its last line matched.
     rule: usize,
     due: Instant,
-    message: Message<P>,
+    /// `None`: what came of it so far has left. Lines that go on with it are a message of their own.
+    message: Option<Message<P>>,
 }
 
 /// Where a line comes from, and when.
@@ -62,7 +63,7 @@ pub struct Message<P> {
     pub time: TimeFound,
     /// When its first line was read.
     pub read_at: EventTime,
-    /// It reached the limit, and its next line begins a message of its own.
+    /// It took too much memory, and its next line begins a message of its own.
     pub is_divided: bool,
     /// A line that fits none of the parsers although all of them parse lines.
     pub is_unparsed: bool,
@@ -139,12 +140,14 @@ impl<P: Copy> Joiner<P> {
         fed: Fed<P>,
     ) -> usize {
         if let Some(at) = found {
-            self.pending[at].message.is_divided = !step.begins;
+            if let Some(message) = &mut self.pending[at].message {
+                message.is_divided = !step.begins;
+            }
             self.complete(at, parser);
         } else if self.pending.len() == MOST_STREAMS {
             self.complete(0, parser);
         }
-        let message = Message::beginning(parser, look, fed);
+        let message = Some(Message::beginning(parser, look, fed));
         let due = fed.now + parser.flush_after;
         let stream = look.stream.to_owned();
         self.pending.push(Pending { stream, rule: step.rule, due, message });
@@ -152,9 +155,10 @@ impl<P: Copy> Joiner<P> {
     }
 
     fn complete(&mut self, at: usize, parser: &Compiled) {
-        let mut message = self.pending.remove(at).message;
-        message.end(parser.ends_with_newline);
-        self.ready.push_back(message);
+        if let Some(mut message) = self.pending.remove(at).message {
+            message.end(parser.ends_with_newline);
+            self.ready.push_back(message);
+        }
     }
 
     /// Completes the messages whose last line came too long ago.
@@ -164,22 +168,27 @@ impl<P: Copy> Joiner<P> {
         }
     }
 
-    /// Completes the message that began first. False: none is pending.
-    pub fn flush_oldest(&mut self, group: &Group) -> bool {
-        let is_pending = !self.pending.is_empty();
-        if is_pending {
-            self.complete(0, &group.parsers[self.last]);
-        }
-        is_pending
+    /// Divides the message that began first: what came of it so far is complete. False: none is
+    /// pending.
+    pub fn divide_oldest(&mut self, group: &Group) -> bool {
+        let oldest = self.pending.iter_mut().find_map(|pending| pending.message.take());
+        let Some(mut message) = oldest else {
+            return false;
+        };
+        message.is_divided = true;
+        message.end(group.parsers[self.last].ends_with_newline);
+        self.ready.push_back(message);
+        true
     }
 }
 
 impl<P> Joiner<P> {
     /// Completes every message.
     pub fn flush_all(&mut self, group: &Group) {
-        for mut pending in self.pending.drain(..) {
-            pending.message.end(group.parsers[self.last].ends_with_newline);
-            self.ready.push_back(pending.message);
+        let ends_with_newline = group.parsers[self.last].ends_with_newline;
+        for mut message in self.pending.drain(..).filter_map(|pending| pending.message) {
+            message.end(ends_with_newline);
+            self.ready.push_back(message);
         }
     }
 
@@ -191,7 +200,7 @@ impl<P> Joiner<P> {
     /// When the last line of the message that began first came, or would have: for finding the
     /// oldest of several files.
     pub fn oldest_due(&self) -> Option<Instant> {
-        self.pending.first().map(|pending| pending.due)
+        self.pending.iter().find(|pending| pending.message.is_some()).map(|pending| pending.due)
     }
 
     /// The complete message that is to be taken away next.
@@ -206,26 +215,23 @@ impl<P> Joiner<P> {
 
     /// Every message that is held, pending or complete.
     pub fn held(&self) -> impl Iterator<Item = &Message<P>> {
-        self.ready.iter().chain(self.pending.iter().map(|pending| &pending.message))
+        self.ready.iter().chain(self.pending.iter().filter_map(|pending| pending.message.as_ref()))
     }
 }
 
 impl<P> Pending<P> {
     fn has_room(&self, limit: usize, look: &Look<'_>) -> bool {
-        self.message.length() + look.content.len() < limit
+        let length = self.message.as_ref().map_or(0, Message::length);
+        length == 0 || length + look.content.len() < limit
     }
 
     fn go_on(&mut self, parser: &Compiled, rule: usize, look: &Look<'_>, fed: Fed<P>) {
         self.rule = rule;
         self.due = fed.now + parser.flush_after;
-        let message = &mut self.message;
-        message.bytes += fed.bytes;
-        if let (Lines::FirstLines(_), Some(around)) = (&parser.lines, &look.around) {
-            return message.add_pairs(look.content, around);
+        match &mut self.message {
+            Some(message) => message.go_on(parser, look, fed.bytes),
+            None => self.message = Some(Message::beginning(parser, look, fed)),
         }
-        let is_ended = matches!(parser.lines, Lines::Parsed(_)) && message.text.ends_with('\n');
-        message.end(parser.joins_with_newline && !is_ended);
-        message.text.push_str(look.content);
     }
 }
 
@@ -270,6 +276,16 @@ impl<P> Message<P> {
             message.after = around.after.to_vec();
         }
         message
+    }
+
+    fn go_on(&mut self, parser: &Compiled, look: &Look<'_>, bytes: u64) {
+        self.bytes += bytes;
+        if let (Lines::FirstLines(_), Some(around)) = (&parser.lines, &look.around) {
+            return self.add_pairs(look.content, around);
+        }
+        let is_ended = matches!(parser.lines, Lines::Parsed(_)) && self.text.ends_with('\n');
+        self.end(parser.joins_with_newline && !is_ended);
+        self.text.push_str(look.content);
     }
 
     /// Adds the pairs of a later line; its text is the one that goes on now.

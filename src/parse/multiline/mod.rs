@@ -369,8 +369,29 @@ mod tests {
         assert!(case.joiner.first_ready().is_some());
         case.joiner.take_ready();
         assert_eq!(case.joiner.held().map(Message::size).sum::<usize>(), 40 + 3 + 2);
-        assert!(case.joiner.flush_oldest(&case.group));
-        assert!(!case.joiner.flush_oldest(&case.group));
+        assert!(case.joiner.divide_oldest(&case.group));
+        assert!(!case.joiner.divide_oldest(&case.group));
+        assert_eq!(case.joiner.held().count(), 1);
+    }
+
+    #[test]
+    fn what_goes_on_with_a_divided_message_is_one_of_its_own() {
+        let mut case = Case::new(1000);
+        case.feed(&[">a", " b"]);
+        assert!(case.joiner.divide_oldest(&case.group));
+        case.feed(&[" c", " d", ">e"]);
+        assert!(case.joiner.divide_oldest(&case.group));
+        case.feed(&[">f", "g"]);
+        assert_eq!(
+            case.ready(),
+            [
+                r#"{"log":">a\n b\n","multiline_truncated":true}"#,
+                r#"{"log":" c\n d\n"}"#,
+                r#"{"log":">e\n","multiline_truncated":true}"#,
+                r#"{"log":">f\n"}"#,
+                r#"{"log":"g\n"}"#,
+            ]
+        );
     }
 
     #[test]
