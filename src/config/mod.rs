@@ -6,9 +6,9 @@
 //! ```text
 //!  classic.rs ─┐                                ┌─ service.rs   [SERVICE]
 //!              ├─▶ tree.rs ─▶ values.rs ────────┼─ parsers.rs   [PARSER], and finding the files
-//!                                               ├─ multiline.rs [MULTILINE_PARSER]
-//!  yaml.rs ────┘   places     env.rs: ${NAME}   ├─ inputs.rs    [INPUT]
-//!                             keys.rs: types    ├─ filters.rs   [FILTER]
+//!  yaml.rs ────┘   places     env.rs: ${NAME}   ├─ multiline.rs [MULTILINE_PARSER]
+//!                             keys.rs: types    ├─ inputs.rs    [INPUT]; joins.rs: what joins lines
+//!                                               ├─ filters.rs   [FILTER]
 //!                                               └─ outputs.rs   [OUTPUT]
 //! ```
 //!

@@ -58,6 +58,7 @@ enum Complaint {
     BadUtf8,
     BadTime,
     TimeOutOfRange,
+    Divided,
 }
 
 impl Complaint {
@@ -68,6 +69,10 @@ impl Complaint {
             Self::BadTime => "times do not fit `Time_Format`; the time of reading is used",
             Self::TimeOutOfRange => {
                 "times lie outside of 1970 to 2106; the time of reading is used"
+            }
+            Self::Divided => {
+                "messages of several lines are too long for multiline_buffer_limit, or for the \
+                 memory that all that wait may take; they are divided"
             }
         }
     }
@@ -169,6 +174,10 @@ impl Encoder {
         filters: &mut [Filter],
         out: &mut Vec<u8>,
     ) -> Option<()> {
+        if message.is_divided {
+            self.counters.multiline_truncated.add(1);
+            self.complain(Complaint::Divided, origin);
+        }
         if message.is_line {
             return self.encode_bytes(&message.line(), origin, filters, out);
         }

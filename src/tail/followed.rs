@@ -553,6 +553,9 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     const LIMIT: usize = 100;
@@ -661,6 +664,50 @@ mod tests {
         case.settle(0, 2);
         assert_eq!((position(&case), case.file.unsettled()), (19, 0));
         assert_eq!(case.file.next_span().number, 3);
+    }
+
+    proptest! {
+        /// Lines of ten bytes in two streams, each the last one of its message or not.
+        #[test]
+        fn the_position_never_passes_the_first_line_of_a_message_that_is_not_settled(
+            slices in prop::collection::vec(
+                (prop::collection::vec((0..2_usize, any::<bool>()), 0..8), prop::collection::vec(any::<Index>(), 0..4)),
+                1..30,
+            ),
+        ) {
+            let (mut case, now) = (Case::new(""), Instant::now());
+            let at = |line: usize| Mark { offset: line as u64 * 10, marker: 0 };
+            let (mut line, mut pending, mut sent) = (0, [None, None], Vec::new());
+            for (lines, settled) in slices {
+                let (span, before) = (case.file.next_span().number, sent.len());
+                for (stream, is_last) in lines {
+                    let first = pending[stream].take().unwrap_or(line);
+                    line += 1;
+                    match is_last {
+                        true => sent.push((first, span)),
+                        false => pending[stream] = Some(first),
+                    }
+                }
+                let held = pending.iter().flatten().min().map(|&first| at(first));
+                let shares = u32::try_from(sent.len() - before).unwrap();
+                case.file.take_joined(at(line), held, shares, now);
+                for index in settled {
+                    if !sent.is_empty() {
+                        case.settle(0, sent.swap_remove(index.index(sent.len())).1);
+                    }
+                }
+                let firsts = sent.iter().map(|(first, _)| first).chain(pending.iter().flatten());
+                let oldest = firsts.min().copied().unwrap_or(line);
+                prop_assert!(case.file.position().offset <= at(oldest).offset);
+            }
+            let span = case.file.next_span().number;
+            let last: Vec<usize> = pending.into_iter().flatten().collect();
+            case.file.take_joined(at(line), None, u32::try_from(last.len()).unwrap(), now);
+            sent.extend(last.iter().map(|&first| (first, span)));
+            sent.iter().for_each(|(_, span)| case.settle(0, *span));
+            prop_assert_eq!(case.file.position(), at(line));
+            prop_assert!(case.file.is_settled());
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Lines that are joined on their way into chunks (`multiline.parser`).
+//! Lines that are joined on their way into chunks (`multiline.parser`, `Docker_Mode`, `Multiline`).
 //!
 //! In:  the lines of a slice, time
 //! Out: messages in open chunks; where the oldest begins that is still held, for the ledger
@@ -236,7 +236,6 @@ impl Input {
             let taken = joining.change(slice.file, |joiner, _| joiner.take_ready());
             let message = taken.flatten().expect("it was there a moment ago");
             let origin = slice.origin(message.place.offset, message.read_at);
-            self.counters.multiline_truncated.add(u64::from(message.is_divided));
             let kept = self.encoder.encode_message(&message, origin, filters, chunk.bytes_mut());
             if kept.is_none() {
                 self.counters.bytes_filtered.add(message.bytes);
