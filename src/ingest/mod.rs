@@ -521,9 +521,8 @@ impl Ingest {
     }
 
     fn is_quiet(&mut self, now: Instant) -> bool {
-        let drain = self.parts.drain;
-        let is_quiet =
-            |input: &Input| input.tail.is_quiet(now, drain.quiet, drain.quiet_if_closed());
+        let quiet = self.parts.drain.quiet(now);
+        let is_quiet = |input: &Input| input.tail.is_quiet(now, &quiet);
         if !self.parts.inputs.iter().all(is_quiet) {
             return false;
         }

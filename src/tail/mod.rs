@@ -328,12 +328,18 @@ impl Tail {
         }
     }
 
-    /// Every file at its end and quiet: for so long, or for less if its writer closed it.
-    pub fn is_quiet(&self, now: Instant, quiet: Duration, quiet_if_closed: Duration) -> bool {
+    /// Every file at its end and quiet since a stop began: for so long, or for less if its writer
+    /// closed it. An application that was silent for hours, or has not written a line yet, is told
+    /// to stop in the same moment as we are, and may have something to say about it.
+    pub fn is_quiet(&self, now: Instant, quiet: &Quiet) -> bool {
+        let is_quiet = |since: Instant, wait| now.duration_since(since) >= wait;
+        if self.files.is_empty() {
+            return is_quiet(quiet.since, quiet.wait);
+        }
         self.queue.is_empty()
             && self.files.values().all(|file| {
-                let wait = if file.closed_by_writer { quiet_if_closed } else { quiet };
-                now.duration_since(file.changed) >= wait
+                let wait = if file.closed_by_writer { quiet.wait_if_closed } else { quiet.wait };
+                is_quiet(file.changed.max(quiet.since), wait)
             })
     }
 
@@ -360,6 +366,17 @@ impl Tail {
     }
 }
 
+/// How long files must not have changed before nothing more is expected of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Quiet {
+    /// When the stop began.
+    pub since: Instant,
+    /// `Drain_Quiet`.
+    pub wait: Duration,
+    /// For a file that its writer was seen to close.
+    pub wait_if_closed: Duration,
+}
+
 /// A file that no longer bears the name it was found by.
 fn is_rotated(file: &FollowedFile) -> bool {
     file.place.as_deref() != Some(&*file.path)
@@ -375,6 +392,28 @@ mod tests {
         let mut settings = Settings::new("tail.0", vec![pattern]);
         change(&mut settings);
         Tail::new(0, settings, PathBuf::new(), Remembered::default(), Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_quiet_only_when_it_was_so_since_the_stop_began_and_an_input_without_files_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        let quiet = Quiet { since: start + 100 * second, wait: 2 * second, wait_if_closed: second };
+        let mut tail = tail_over(directory.path(), |_| ());
+        tail.scan(start, |_| true);
+        assert!(!tail.is_quiet(start + 101 * second, &quiet));
+        assert!(tail.is_quiet(start + 102 * second, &quiet));
+        std::fs::write(directory.path().join("app.log"), "line\n").unwrap();
+        tail.scan(start, |_| true);
+        assert!(!tail.is_quiet(start + 102 * second, &quiet), "it is not read");
+        let id = tail.next_file().unwrap();
+        assert!(!tail.is_quiet(start + 101 * second, &quiet), "silent for 100 s before the stop");
+        assert!(tail.is_quiet(start + 102 * second, &quiet));
+        tail.file(id).unwrap().closed_by_writer = true;
+        assert!(tail.is_quiet(start + 101 * second, &quiet));
+        tail.file(id).unwrap().changed = start + 101 * second;
+        assert!(!tail.is_quiet(start + 101 * second, &quiet));
     }
 
     #[test]
