@@ -337,6 +337,27 @@ fn encode(charset: Charset, character: char) -> Option<Vec<u8>> {
     }
 }
 
+/// What lines are made of that grow: bytes that are long characters in some encoding, and values
+/// that are longer as MessagePack, with `Types` or without.
+const PIECES: &[&[u8]] = &[
+    b"\x80",
+    b"\xb1",
+    b"\xd2\0",
+    b"\xa4\xa4",
+    b"\xff",
+    b"=",
+    b" ",
+    b"1",
+    b"\x80=1 ",
+    b"\x80= ",
+    b"\x80:1\t",
+    b"{\"\x80\":1e1",
+    b",\"\x80\":1e1",
+    b"}",
+    b"\x80\0=\x001\0 \0",
+    b"\xac\x20=\x001\0 \0",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -379,12 +400,13 @@ proptest! {
 
     #[test]
     fn an_event_never_takes_more_than_was_asked_for_before_it_was_read(
-        line in prop::collection::vec(prop::sample::select(b"\x80\xa4\xb1\xd2\xff\x00=: \t1aeE.\"{},[]-".as_slice()), 0..80),
+        pieces in prop::collection::vec((prop::sample::select(PIECES), 1..300_usize), 0..4),
     ) {
+        let line: Vec<u8> = pieces.iter().flat_map(|(piece, times)| piece.repeat(*times)).collect();
         for (encoding, charset, _) in kinds().into_iter().filter(|kind| kind.1 != Charset::Utf8) {
             for format in [Format::Json, Format::Logfmt { no_bare_keys: false }, Format::Ltsv] {
                 let mut definition = Definition::new("p", format);
-                definition.types = vec![("\u{fffd}".to_owned(), Type::Float), ("€".to_owned(), Type::Float)];
+                definition.types = ["\u{fffd}", "€", "\u{80}"].map(|key| (key.to_owned(), Type::Float)).to_vec();
                 let parser = Parser::compile(&definition).unwrap();
                 let mut settings = Settings::new("tail.0", Vec::new());
                 settings.encoding = encoding;
