@@ -95,12 +95,12 @@ impl Encoder {
         counters: Arc<Counters>,
     ) -> Self {
         Self {
+            growth: parser.as_ref().map_or(3, Parser::growth) + settings.encoding.growth(),
             parser,
             text_key: settings.key.clone(),
             path_key: settings.path_key.clone(),
             offset_key: settings.offset_key.clone(),
             added_by_filters,
-            growth: settings.encoding.growth(),
             mentions: Mentions::default(),
             counters,
         }

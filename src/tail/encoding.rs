@@ -104,14 +104,13 @@ impl Encoding {
         }
     }
 
-    /// The most bytes that an event may take for each byte of its line.
+    /// The most bytes that conversion adds to what an event takes for each byte of its line.
     ///
-    /// A parser takes at most three for each byte of text, and that only where the text is ASCII;
-    /// of a longer character it copies the bytes. So a character of `t` bytes takes `3 + t - 1`,
-    /// and in a legacy encoding, where one byte can be a character of three, that is five. In
-    /// UTF-16 the longest such character has two bytes already.
+    /// A parser takes at most so many bytes for a character, whatever it is, and the bytes that it
+    /// has beyond one as they are. In a legacy encoding one byte can be a character of three. In
+    /// UTF-16 that takes two bytes, and a parser's share of the second is enough.
     pub fn growth(self) -> usize {
-        if matches!(self, Self::Legacy(_)) { 5 } else { 3 }
+        if matches!(self, Self::Legacy(_)) { 2 } else { 0 }
     }
 }
 
