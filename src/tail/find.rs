@@ -288,7 +288,7 @@ impl Tail {
             self.set_place(id, place);
             return;
         }
-        if let Some(reason) = self.reason_to_refuse(&file, &metadata, path) {
+        if let Some(reason) = self.reason_to_refuse(&file, &metadata, path, place) {
             self.refuse(inode, place, &reason);
             return;
         }
@@ -326,6 +326,7 @@ impl Tail {
         file: &File,
         metadata: &Metadata,
         path: &Path,
+        place: &Path,
     ) -> Option<Cow<'static, str>> {
         if !metadata.is_file() {
             return Some("it is no regular file".into());
@@ -333,7 +334,10 @@ impl Tail {
         if open::is_in_proc(file) {
             return Some("it lies in /proc, which holds no logs".into());
         }
+        // What was moved away before it was opened lies elsewhere without any link.
+        let was_moved = || place != path && !place.is_symlink();
         if self.settings.symlinks == Symlinks::Inside
+            && !was_moved()
             && let Ok(real) = open::real_path(file, path)
             && let Some(left) = self.globs.left_by(path, &real)
         {

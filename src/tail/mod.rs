@@ -447,6 +447,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_moved_out_of_its_directory_before_it_was_opened_left_it_by_no_link() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        ["logs", "archive"].map(|name| std::fs::create_dir(path(name)).unwrap());
+        std::fs::write(path("archive/old"), "line\n").unwrap();
+        let mut tail = tail_over(&path("logs"), |s| s.symlinks = Symlinks::Inside);
+        let now = Instant::now();
+        tail.scan(now, |_| true);
+        let left = Notice { path: path("logs/app.log"), what: What::Left(1) };
+        let arrived = Notice { path: path("archive/old"), what: What::Arrived(1) };
+        tail.hear_names(&[left, arrived], now);
+        assert_eq!(tail.files().count(), 1);
+    }
+
+    #[test]
     fn a_file_that_was_closed_and_deleted_is_forgotten_and_what_it_grew_by_is_counted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("app.log");
