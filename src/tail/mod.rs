@@ -450,7 +450,8 @@ mod tests {
     fn a_file_moved_out_of_its_directory_before_it_was_opened_left_it_by_no_link() {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
-        ["logs", "archive"].map(|name| std::fs::create_dir(path(name)).unwrap());
+        std::fs::create_dir(path("logs")).unwrap();
+        std::fs::create_dir(path("archive")).unwrap();
         std::fs::write(path("archive/old"), "line\n").unwrap();
         let mut tail = tail_over(&path("logs"), |s| s.symlinks = Symlinks::Inside);
         let now = Instant::now();
