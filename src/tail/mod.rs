@@ -11,6 +11,7 @@
 //! has been quiet for `Rotate_Wait`.
 
 pub mod discover;
+pub mod encoding;
 mod find;
 pub mod followed;
 mod hear;
@@ -30,11 +31,12 @@ use tracing::{debug, error, info};
 
 pub use self::discover::PathError;
 use self::discover::{Globs, TagTemplate};
+pub use self::encoding::{Charset, Encoding};
 pub use self::followed::{FollowedFile, Inode, Reading, Seen};
 pub use self::read::ReadBuffer;
-pub use self::settings::{Joins, LongLines, MaxHeld, Settings};
+pub use self::settings::{Joins, LongLines, MaxHeld, Settings, Symlinks};
 pub use self::watch::{Notice, Watch, What};
-use crate::checkpoint::Remembered;
+use crate::checkpoint::{Mark, Remembered};
 use crate::model::{Counters, FileId, Mentions, Share};
 
 /// The files of one input. See the head of this file.
@@ -53,9 +55,12 @@ pub struct Tail {
     newest: HashMap<Arc<Path>, FileId>,
     /// Files with something to read, in the order in which they get their turn.
     queue: VecDeque<FileId>,
-    /// Files that are not followed although their name matches, and that name: said once. An
+    /// Files that are not followed although their name matches, and their names: said once. An
     /// inode alone says little, because it is soon another file's.
-    refused: HashMap<Inode, PathBuf>,
+    refused: HashMap<Inode, Vec<PathBuf>>,
+    /// Files that were too old for `Ignore_Older`: where what comes later begins, and the last
+    /// listing that found them so.
+    put_off: HashMap<Inode, (Mark, u64)>,
     /// Names that left by a rename whose other notice has not come yet.
     leaving: VecDeque<(u32, PathBuf)>,
     mentions: Mentions<(PathBuf, io::ErrorKind)>,
@@ -94,6 +99,7 @@ impl Tail {
             newest: HashMap::new(),
             queue: VecDeque::new(),
             refused: HashMap::new(),
+            put_off: HashMap::new(),
             leaving: VecDeque::new(),
             mentions: Mentions::default(),
             next_id: u64::from(number) << 48,
@@ -476,6 +482,22 @@ mod tests {
         assert_eq!(tail.files().count(), 0);
         file.set_modified(std::time::SystemTime::now()).unwrap();
         tail.scan(Instant::now(), |_| true);
+        assert_eq!(tail.files().count(), 1);
+    }
+
+    #[test]
+    fn a_file_moved_out_of_its_directory_before_it_was_opened_left_it_by_no_link() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        std::fs::create_dir(path("logs")).unwrap();
+        std::fs::create_dir(path("archive")).unwrap();
+        std::fs::write(path("archive/old"), "line\n").unwrap();
+        let mut tail = tail_over(&path("logs"), |s| s.symlinks = Symlinks::Inside);
+        let now = Instant::now();
+        tail.scan(now, |_| true);
+        let left = Notice { path: path("logs/app.log"), what: What::Left(1) };
+        let arrived = Notice { path: path("archive/old"), what: What::Arrived(1) };
+        tail.hear_names(&[left, arrived], now);
         assert_eq!(tail.files().count(), 1);
     }
 
