@@ -163,6 +163,20 @@ fn long_lines_of_utf_16_are_cut_or_left_out_and_their_neighbours_arrive() {
 }
 
 #[test]
+fn lines_that_are_joined_are_converted_first_and_once() {
+    let docker = r#"{"log":"Größe Ċ ","stream":"stdout"}
+{"log":"日本語\n","stream":"stdout"}
+"#;
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    logs.append("app.log", little(&format!("\u{feff}{docker}")));
+    let told = Told::to_follow(&logs, &fluentd).input("Unicode.Encoding auto");
+    let agent = told.input("Docker_Mode On").start();
+    let log = &fluentd.wait_for_records(1, SOON)[0].record["log"];
+    assert_eq!(log.as_str().unwrap().trim_end(), "Größe Ċ 日本語");
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
 fn an_unterminated_last_line_of_utf_16_arrives_at_the_stop_with_its_torn_end_marked() {
     let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
     logs.append("app.log", [little("one\ntwo\r").as_slice(), b"x"].concat());
