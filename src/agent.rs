@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::buffer::{Budget, Home, OpenChunks, Router};
@@ -18,10 +19,11 @@ use crate::checkpoint::{Remembered, Store};
 use crate::config::Config;
 use crate::filter::Filter;
 use crate::forward::{Inlet, Upstream};
+use crate::http::{self, Server, Site};
 use crate::ingest::{
     Controls, Drain, Encoder, Ingest, Input, Joining, Outlet, Pace, Parts, Waker, waker,
 };
-use crate::model::{Counters, Selector};
+use crate::model::{Counters, OutputCounters, Selector};
 use crate::parse::Parser;
 use crate::parse::multiline::{Group, MultilineError};
 use crate::tail::{Joins, ReadBuffer, Tail};
@@ -30,7 +32,7 @@ use crate::{forward, tail};
 /// Why the agent cannot run although its configuration was read.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// A parser, a filter, a pattern: what the configuration says cannot be compiled.
+    /// A parser, a filter, a pattern, a port: what the configuration says cannot be had.
     #[error("{what}: {reason}")]
     Setting {
         /// Which part of the configuration.
@@ -82,7 +84,8 @@ pub async fn run(
     let controls = Arc::new(Controls::new(waker.clone(), notify(&stopping)));
     let counters = Arc::clone(&options.counters);
 
-    let (router, outlets) = start_outputs(&config, &counters)?;
+    let server = listen_for_http(&config.service.http).await?;
+    let (router, outlets, outputs) = start_outputs(&config, &counters)?;
     let filters = compile_filters(&config)?;
     let (inputs, stores) = build_inputs(&config, &filters, &waker, &counters)?;
     let ingest = Ingest::new(Parts {
@@ -105,6 +108,12 @@ pub async fn run(
         counters: Arc::clone(&counters),
     });
     let mut ended = start_ingest(ingest)?;
+    // Answers until the end, and is dropped with this function.
+    let mut serving = JoinSet::new();
+    if let Some(server) = server {
+        let site = Site::new(config.service.http.clone(), Arc::clone(&controls), outputs);
+        serving.spawn(server.run(site));
+    }
     if options.drain_at_once {
         controls.stop();
     }
@@ -133,18 +142,38 @@ pub async fn run(
 fn start_outputs(
     config: &Config,
     counters: &Arc<Counters>,
-) -> Result<(Router, Vec<Outlet>), AgentError> {
+) -> Result<(Router, Vec<Outlet>, Vec<http::Output>), AgentError> {
     let mut selectors = Vec::new();
     let mut outlets: Vec<Outlet> = Vec::new();
+    let mut outputs = Vec::new();
     for output in &config.outputs {
         selectors.push(selector(output)?);
         let inlet = Inlet::default();
         let upstream =
             Upstream::new(output.clone(), inlet.clone(), Arc::clone(counters), Box::new(dice));
         tokio::spawn(upstream.run());
-        outlets.push(Box::new(move |delivery| inlet.push(delivery)));
+        let own: Arc<OutputCounters> = Arc::default();
+        outputs.push(http::Output { name: output.name.clone(), counters: Arc::clone(&own) });
+        outlets.push(Box::new(move |delivery| inlet.push(delivery.counted_into(&own))));
     }
-    Ok((Router::new(selectors), outlets))
+    Ok((Router::new(selectors), outlets, outputs))
+}
+
+/// Before anything else starts, so that a port that is taken is heard of at once.
+async fn listen_for_http(settings: &http::Settings) -> Result<Option<Server>, AgentError> {
+    if !settings.is_on {
+        return Ok(None);
+    }
+    let http::Settings { listen, port, .. } = settings;
+    let server = Server::bind(settings).await.map_err(|error| {
+        let message = format!(
+            "cannot listen on {listen}:{port}: {error}; write another HTTP_Port (all containers \
+             of a Pod share its ports), or 'HTTP_Server Off'"
+        );
+        setting("[SERVICE]", "HTTP_Port", message)
+    })?;
+    info!("[http_server] listening on {}", server.address()?);
+    Ok(Some(server))
 }
 
 fn selector(output: &forward::Settings) -> Result<Selector, AgentError> {

@@ -33,6 +33,8 @@ pub mod listen;
 
 pub mod ingest;
 
+pub mod http;
+
 pub mod agent;
 
 pub mod cli;

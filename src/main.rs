@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::panic;
 use std::process::{self, ExitCode};
 
+use log_ambassador::agent::AgentError;
 use log_ambassador::cli::arguments::{Arguments, Check, Command, Run};
 use log_ambassador::cli::signals::Signals;
 use log_ambassador::cli::{self, Exit, Receive, Replay};
@@ -45,7 +46,12 @@ fn run(run: &Run) -> Exit {
     }
     warnings.iter().for_each(|warning| tracing::warn!("[config] {warning}"));
     notes.iter().for_each(|note| tracing::info!("[config] {note}"));
-    wait_for(async { cli::run::run(config).await.map_err(|error| error.to_string()) })
+    wait_for(async {
+        match cli::run::run(config).await {
+            Err(error @ AgentError::Setting { .. }) => Ok(refuse(&error.to_string())),
+            ended => ended.map_err(|error| error.to_string()),
+        }
+    })
 }
 
 fn check(check: &Check) -> Exit {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::json;
-use support::{FakeFluentd, LogDir, SOON, TestAgent, Told};
+use support::{FakeFluentd, LogDir, ReservedPort, SOON, TestAgent, Told};
 
 fn agent(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_log-ambassador"))
@@ -149,13 +149,16 @@ fn quiet_says_nothing_and_verbose_says_more() {
 #[test]
 fn the_smoke_test_of_the_field_gives_what_fluent_bit_gives_but_for_our_differences() {
     let (config, logs, fluentd) = (LogDir::new(), LogDir::new(), FakeFluentd::start());
+    // Not the usual port: another test run may have it.
+    let port = ReservedPort::new(0);
     let parsers = Path::new(env!("CARGO_MANIFEST_DIR")).join("parsers/parsers.conf");
     std::fs::copy(parsers, config.file("parsers.conf")).unwrap();
     config.append(
         "fluent-bit.conf",
         format!(
             "[SERVICE]\n    Flush           1\n    Log_Level       info\n    \
-             Parsers_File    parsers.conf\n    HTTP_Server     On\n\
+             Parsers_File    parsers.conf\n    HTTP_Server     On\n    \
+             HTTP_Port       {}\n\
              [INPUT]\n    Name            tail\n    Path            {}/*.log\n    \
              Tag             app.*\n    Parser          json\n    Mem_Buf_Limit   5MB\n    \
              Refresh_Interval 10\n\
@@ -163,6 +166,7 @@ fn the_smoke_test_of_the_field_gives_what_fluent_bit_gives_but_for_our_differenc
              Record          pod ${{HOSTNAME}}\n\
              [OUTPUT]\n    Name            forward\n    Match           *\n    \
              Host            127.0.0.1\n    Port            {}\n",
+            port.address().port(),
             logs.path().display(),
             fluentd.port()
         ),
@@ -204,5 +208,5 @@ fn the_smoke_test_of_the_field_gives_what_fluent_bit_gives_but_for_our_differenc
     assert!(events.iter().all(|event| event.tag == format!("app{dotted}.a.log")));
     // The stock parser's format does not fit ISO times: the time of reading.
     assert!(events.iter().all(|event| event.seconds > 1_760_000_000));
-    assert!(log.contains("HTTP_Server"), "{log}");
+    assert!(log.contains("[http_server] listening on 0.0.0.0:"), "{log}");
 }

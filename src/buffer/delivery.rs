@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Chunk;
+use crate::model::OutputCounters;
 
 /// What became of a chunk, over all outputs that took it. The worst counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,33 +63,68 @@ struct Travelling {
 }
 
 /// One output's hold on a chunk.
-pub struct Delivery(Option<Arc<Travelling>>);
+pub struct Delivery {
+    travelling: Option<Arc<Travelling>>,
+    /// The output's own numbers.
+    counters: Option<Arc<OutputCounters>>,
+}
 
 impl Delivery {
     /// One delivery for each of `outputs` outputs.
     pub fn of(chunk: Chunk, outputs: usize, home: &Arc<Home>) -> Vec<Self> {
         let travelling =
             Arc::new(Travelling { chunk, worst: AtomicU8::new(0), home: Arc::clone(home) });
-        (0..outputs).map(|_| Self(Some(Arc::clone(&travelling)))).collect()
+        let delivery = |_| Self { travelling: Some(Arc::clone(&travelling)), counters: None };
+        (0..outputs).map(delivery).collect()
+    }
+
+    /// What becomes of it is counted into the numbers of its output.
+    #[must_use]
+    pub fn counted_into(mut self, counters: &Arc<OutputCounters>) -> Self {
+        self.counters = Some(Arc::clone(counters));
+        self
     }
 
     /// The chunk to deliver.
     pub fn chunk(&self) -> &Chunk {
-        &self.0.as_ref().expect("only `end` takes it, and that consumes the delivery").chunk
+        let travelling = self.travelling.as_ref();
+        &travelling.expect("only `end` takes it, and that consumes the delivery").chunk
     }
 
     /// The receiver has confirmed it.
     pub fn acknowledged(mut self) {
+        self.count(|counters, chunk| {
+            counters.proc_records.add(u64::from(chunk.events));
+            counters.proc_bytes.add(chunk.entries.len() as u64);
+        });
         self.end(Fate::Acknowledged);
+    }
+
+    /// It failed, and goes again.
+    pub fn failed(&self) {
+        self.count(|counters, chunk| {
+            counters.retries.add(1);
+            counters.retried_records.add(u64::from(chunk.events));
+        });
     }
 
     /// It is given up.
     pub fn lost(mut self) {
+        self.count(|counters, chunk| {
+            counters.retries_failed.add(1);
+            counters.dropped_records.add(u64::from(chunk.events));
+        });
         self.end(Fate::Lost);
     }
 
+    fn count(&self, add: impl FnOnce(&OutputCounters, &Chunk)) {
+        if let Some(counters) = &self.counters {
+            add(counters, self.chunk());
+        }
+    }
+
     fn end(&mut self, fate: Fate) {
-        let Some(travelling) = self.0.take() else {
+        let Some(travelling) = self.travelling.take() else {
             return;
         };
         travelling.worst.fetch_max(fate as u8, Ordering::SeqCst);
@@ -110,13 +146,14 @@ mod tests {
 
     use super::*;
     use crate::buffer::{Budget, OpenChunk};
-    use crate::model::Tag;
+    use crate::model::{Counter, Tag};
 
     fn deliveries(outputs: usize) -> (Vec<Delivery>, Arc<Home>) {
         let budget = Budget::new(100, Arc::new(|| ()));
         let memory = budget.try_reserve(10).unwrap();
-        let chunk =
-            OpenChunk::new(Vec::new(), memory, Instant::now()).seal([7; 16], Tag::new("a"), 100);
+        let mut open = OpenChunk::new(Vec::with_capacity(2), memory, Instant::now());
+        open.bytes_mut().extend_from_slice(b"\x92\x01");
+        let chunk = open.seal([7; 16], Tag::new("a"), 100);
         let home = Home::new(Box::new(|| ()));
         (Delivery::of(chunk, outputs, &home), home)
     }
@@ -134,6 +171,22 @@ mod tests {
         assert_eq!(fate(&home), None);
         deliveries.pop().unwrap().acknowledged();
         assert_eq!(fate(&home), Some(Fate::Acknowledged));
+    }
+
+    #[test]
+    fn what_becomes_of_a_delivery_counts_for_its_output_alone() {
+        let (mut pair, _home) = deliveries(2);
+        let outputs = [Arc::new(OutputCounters::default()), Arc::default()];
+        let first = pair.pop().unwrap().counted_into(&outputs[0]);
+        let second = pair.pop().unwrap().counted_into(&outputs[1]);
+        first.failed();
+        first.lost();
+        second.acknowledged();
+        let [first, second] = outputs.map(|counters| {
+            [&counters.retries, &counters.retries_failed, &counters.proc_bytes].map(Counter::get)
+        });
+        assert_eq!(first, [1, 1, 0]);
+        assert_eq!(second, [0, 0, 2]);
     }
 
     #[test]

@@ -172,6 +172,7 @@ impl Replay {
         config.inputs.truncate(1);
         config.outputs = vec![forward::Settings::new("replay", &target.host, target.port)];
         config.service.grace = None;
+        config.service.http.is_on = false;
         config.service.drain_quiet = Duration::ZERO;
         Ok(config)
     }

@@ -33,7 +33,7 @@ mod yaml;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{filter, forward, parse, tail};
+use crate::{filter, forward, http, parse, tail};
 
 pub use env::Environment;
 pub use error::{Place, Problem, Problems, Stage};
@@ -79,6 +79,8 @@ pub struct Service {
     pub log_level: LogLevel,
     /// `Log_File`: where our own log goes instead of stderr.
     pub log_file: Option<PathBuf>,
+    /// `HTTP_Server` and what belongs to it.
+    pub http: http::Settings,
 }
 
 /// `Log_Level`.
@@ -108,6 +110,7 @@ impl Default for Service {
             multiline_limit: parse::multiline::Definition::DEFAULT_LIMIT,
             log_level: LogLevel::Info,
             log_file: None,
+            http: http::Settings::default(),
         }
     }
 }
@@ -255,7 +258,7 @@ impl<'a> Loader<'a> {
                     "blocks inside a plugin are not supported by this version; take it out",
                 ),
                 Kind::Service if place.key.as_deref() == Some("telemetry") => {
-                    self.report.note(place, "accepted, not obeyed: no metrics are served");
+                    self.report.note(place, "accepted, not obeyed: all metrics are served");
                 }
                 _ => self.report.warn(place, "nothing obeys this block; take it out"),
             }
@@ -495,6 +498,15 @@ mod tests {
                 multiline_limit: 3 << 20,
                 log_level: LogLevel::Warn,
                 log_file: Some(PathBuf::from("/tmp/log")),
+                http: http::Settings {
+                    is_on: true,
+                    listen: "127.0.0.1".to_owned(),
+                    port: 2021,
+                    health_check: true,
+                    errors_limit: 1,
+                    retry_failures_limit: 0,
+                    period: seconds(30),
+                },
             }
         );
         let regex = Format::Regex {

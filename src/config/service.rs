@@ -3,6 +3,7 @@
 //! In:  every `[SERVICE]` section of the tree
 //! Out: [`Service`], the backoff of all outputs, and the names of the parser files
 
+use std::mem;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,8 +46,16 @@ pub(super) fn read(
 
 impl ServiceSettings {
     fn take(&mut self, values: &Values, report: &mut Report) {
-        let Service { flush, grace, drain_quiet, exit_when, multiline_limit, log_level, log_file } =
-            &mut self.service;
+        let Service {
+            flush,
+            grace,
+            drain_quiet,
+            exit_when,
+            multiline_limit,
+            log_level,
+            log_file,
+            http: _,
+        } = &mut self.service;
         if let Some(found) = values.find("Flush") {
             match read_flush(&found.value) {
                 Some(time) => *flush = time,
@@ -66,10 +75,40 @@ impl ServiceSettings {
         *log_level =
             values.text("Log_Level").and_then(|text| read_level(&text)).unwrap_or(*log_level);
         *log_file = values.text("Log_File").map(PathBuf::from).or_else(|| log_file.take());
+        self.take_http(values, report);
         self.take_backoff(values, report);
         let files = values.all("Parsers_File");
         self.parser_files
             .extend(files.map(|found| (PathBuf::from(&found.value), found.place.clone())));
+    }
+
+    fn take_http(&mut self, values: &Values, report: &mut Report) {
+        let http = &mut self.service.http;
+        http.is_on = values.boolean("HTTP_Server").unwrap_or(http.is_on);
+        http.listen = values.text("HTTP_Listen").unwrap_or_else(|| mem::take(&mut http.listen));
+        http.health_check = values.boolean("Health_Check").unwrap_or(http.health_check);
+        if let Some(number) = values.integer("HTTP_Port") {
+            match u16::try_from(number) {
+                Ok(port) if port > 0 => http.port = port,
+                _ => report.refuse(
+                    &values.place("HTTP_Port"),
+                    format!("{number} is no port; write one from 1 to 65535"),
+                ),
+            }
+        }
+        let mut count = |name, least| {
+            let number = values.integer(name)?;
+            let count = u64::try_from(number).ok().filter(|count| *count >= least);
+            if count.is_none() {
+                let message = format!("must be at least {least}; it is taken as not written");
+                report.warn(&values.place(name), message);
+            }
+            count
+        };
+        http.errors_limit = count("HC_Errors_Count", 0).unwrap_or(http.errors_limit);
+        http.retry_failures_limit =
+            count("HC_Retry_Failure_Count", 0).unwrap_or(http.retry_failures_limit);
+        http.period = count("HC_Period", 1).map_or(http.period, Duration::from_secs);
     }
 
     /// With `scheduler.base` alone, the longest wait is Fluent Bit's cap; with `scheduler.cap`

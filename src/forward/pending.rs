@@ -45,6 +45,7 @@ impl Pending {
     /// It was on its way, or at the head of the queue, when something went wrong.
     pub(super) fn fail(&mut self, now: Instant) {
         self.failures += 1;
+        self.delivery.failed();
         self.first_failed.get_or_insert(now);
     }
 

@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::model::Counters;
+use crate::model::{Counted, Counters};
 use crate::tail::Seen;
 
 /// The terms, in bytes of files.
@@ -51,10 +51,16 @@ impl Accounts {
         }
     }
 
+    /// How much more came in than is accounted for: 0, or there is a fault of ours.
+    pub fn unaccounted(&self) -> i128 {
+        let read = self.acknowledged + self.filtered + self.lost;
+        let accounted = read + self.held_unread + self.held_in_memory;
+        i128::from(self.written + self.sent_again) - i128::from(accounted)
+    }
+
     /// Whether both sides are equal.
     pub fn is_balanced(&self) -> bool {
-        let read = self.acknowledged + self.filtered + self.lost;
-        self.written + self.sent_again == read + self.held_unread + self.held_in_memory
+        self.unaccounted() == 0
     }
 }
 
@@ -73,6 +79,42 @@ impl fmt::Display for Accounts {
             self.lost
         )
     }
+}
+
+/// What ingest has at one moment, for whoever asks: see [`super::Controls::ask`].
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Every counter, at the same moment as the rest.
+    pub counters: Vec<Counted>,
+    /// Where every byte is.
+    pub accounts: Accounts,
+    /// What was seen of the files.
+    pub seen: Seen,
+    /// Files that are followed.
+    pub followed_files: usize,
+    /// Those of them that are open.
+    pub open_files: usize,
+    /// Bytes of the volume that deleted files hold because they are open.
+    pub held_deleted: u64,
+    /// Each input, in the order of the configuration.
+    pub inputs: Vec<InputFigures>,
+}
+
+/// One input's part of [`Figures`].
+#[derive(Clone, Debug, Default)]
+pub struct InputFigures {
+    /// `Alias`, or `tail.<n>`.
+    pub name: String,
+    /// Events that went to the filters.
+    pub records: u64,
+    /// The bytes of files they were.
+    pub bytes: u64,
+    /// Reading waits for memory, for longer than a second.
+    pub is_paused: bool,
+    /// Bytes of `Mem_Buf_Limit` that are taken.
+    pub memory: usize,
+    /// `Mem_Buf_Limit`.
+    pub memory_limit: usize,
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 pub use self::joined::Joining;
-use super::Pace;
 use super::encode::{Encoder, Origin, time_of_reading};
+use super::{InputFigures, Pace};
 use crate::buffer::{OpenChunks, Reservation, SlotId};
 use crate::filter::Filter;
 use crate::model::{Counters, EventTime, FileId, SpanId};
@@ -116,6 +116,9 @@ pub struct Input {
     joining: Option<Joining>,
     counters: Arc<Counters>,
     slice: usize,
+    /// Events that went to the filters, and the bytes of files they were.
+    records: u64,
+    bytes: u64,
     short_since: Option<Instant>,
     has_mentioned_shortage: bool,
 }
@@ -131,6 +134,8 @@ impl Input {
             joining: None,
             counters,
             slice,
+            records: 0,
+            bytes: 0,
             short_since: None,
             has_mentioned_shortage: false,
         }
@@ -257,6 +262,8 @@ impl Input {
         } else {
             self.encoder.encode_bytes(line.content, origin, filters, out)
         };
+        self.records += 1;
+        self.bytes += bytes;
         if kept.is_none() {
             self.counters.bytes_filtered.add(bytes);
         } else if chunk.add(slice.file, slice.span, bytes) {
@@ -302,6 +309,8 @@ impl Input {
             };
             let origin = slice.origin(offset, time_of_reading());
             let kept = self.encoder.encode_cut(cut, origin, lent.filters, chunk.bytes_mut());
+            self.records += 1;
+            self.bytes += cut.len() as u64;
             if kept.is_none() {
                 self.counters.bytes_filtered.add(cut.len() as u64);
             } else if chunk.add(slice.file, slice.span, cut.len() as u64) {
@@ -381,6 +390,18 @@ impl Input {
     /// `Exit_On_Eof`: everything found at the start was read to its end.
     pub fn has_read_all_it_wants(&mut self) -> bool {
         self.tail.settings().exit_on_eof && !self.tail.is_busy()
+    }
+
+    /// Its numbers at this moment.
+    pub fn figures(&self) -> InputFigures {
+        InputFigures {
+            name: self.tail.settings().name.clone(),
+            records: self.records,
+            bytes: self.bytes,
+            is_paused: self.has_mentioned_shortage,
+            memory: self.chunks.budget().used(),
+            memory_limit: self.chunks.budget().limit(),
+        }
     }
 
     /// Memory is short. Said only when it stays so: at full speed it is short many times a second.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
-use self::accounts::Accounts;
+pub use self::accounts::{Accounts, Figures, InputFigures};
 pub use self::encode::Encoder;
 pub use self::input::Input;
 pub use self::input::Joining;
@@ -35,7 +35,7 @@ use crate::buffer::{Chunk, Delivery, Fate, Home, Router, Sealing};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
 use crate::model::{Counters, FileId, Mentions, Tag};
-use crate::tail::{ReadBuffer, Seen, Watch, watch};
+use crate::tail::{FollowedFile, ReadBuffer, Seen, Watch, watch};
 
 /// Takes the deliveries of one output.
 pub type Outlet = Box<dyn Fn(Delivery) + Send>;
@@ -158,6 +158,7 @@ impl Ingest {
             self.hand_over();
             self.retire(now);
             self.save_positions(now);
+            self.answer();
             if self.is_finished(now) {
                 break;
             }
@@ -569,21 +570,57 @@ impl Ingest {
     }
 
     /// Says where every byte went. A difference is a fault of ours.
-    fn balance(&mut self) {
-        let inputs = &self.parts.inputs;
-        let mut seen = Seen::default();
-        inputs.iter().for_each(|input| seen += input.tail.seen());
-        let accounts = Accounts {
-            held_unread: inputs.iter().map(|input| input.tail.unread()).sum(),
-            held_in_memory: self.away_bytes
-                + inputs.iter().map(Input::bytes_in_memory).sum::<u64>(),
-            ..Accounts::of(&self.parts.counters, seen)
-        };
+    fn balance(&self) {
+        let accounts = self.accounts(self.seen());
         if accounts.is_balanced() {
             info!("bytes: {accounts}");
         } else {
             error!("bytes are unaccounted for, please report it: {accounts}");
         }
+    }
+
+    // === Figures
+
+    /// Answers whoever asked. What each chunk is part of is settled between two rounds, so that
+    /// the accounts balance.
+    fn answer(&self) {
+        let asking = self.parts.controls.take_asking();
+        if asking.is_empty() || self.is_abandoned {
+            return;
+        }
+        let figures = self.figures();
+        asking.into_iter().for_each(|answer| answer(figures.clone()));
+    }
+
+    fn figures(&self) -> Figures {
+        let (inputs, seen) = (&self.parts.inputs, self.seen());
+        let files = || inputs.iter().flat_map(|input| input.tail.files());
+        let deleted = files().filter(|file| file.is_deleted && file.is_open());
+        Figures {
+            counters: self.parts.counters.each().collect(),
+            accounts: self.accounts(seen),
+            seen,
+            followed_files: files().count(),
+            open_files: files().filter(|file| file.is_open()).count(),
+            held_deleted: deleted.map(FollowedFile::size).sum(),
+            inputs: inputs.iter().map(Input::figures).collect(),
+        }
+    }
+
+    fn accounts(&self, seen: Seen) -> Accounts {
+        let inputs = &self.parts.inputs;
+        Accounts {
+            held_unread: inputs.iter().map(|input| input.tail.unread()).sum(),
+            held_in_memory: self.away_bytes
+                + inputs.iter().map(Input::bytes_in_memory).sum::<u64>(),
+            ..Accounts::of(&self.parts.counters, seen)
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        let mut seen = Seen::default();
+        self.parts.inputs.iter().for_each(|input| seen += input.tail.seen());
+        seen
     }
 
     // === Waiting

@@ -1,15 +1,23 @@
-//! What a stop is: who asks for it, when the intake ends, and what is left at the end.
+//! What others ask of ingest: its figures, and a stop: when the intake ends, and what is left.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::accounts::Figures;
 use super::wait::Waker;
 use crate::tail::Quiet;
 
-/// Shared between ingest and whoever ends the process.
+/// Takes the figures. One that cannot be called is dropped.
+pub type Answer = Box<dyn FnOnce(Figures) + Send>;
+
+/// How many wait for an answer at most: no more are kept while ingest does not answer.
+const MOST_ASKING: usize = 64;
+
+/// Shared between ingest, whoever asks for its figures, and whoever ends the process.
 pub struct Controls {
+    asking: Mutex<Vec<Answer>>,
     is_stopping: AtomicBool,
     left: Mutex<Vec<(PathBuf, u64)>>,
     waker: Waker,
@@ -19,7 +27,28 @@ pub struct Controls {
 impl Controls {
     /// `on_stop` is called when a stop is asked for, by whoever it is.
     pub fn new(waker: Waker, on_stop: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { is_stopping: AtomicBool::new(false), left: Mutex::default(), waker, on_stop }
+        Self {
+            asking: Mutex::default(),
+            is_stopping: AtomicBool::new(false),
+            left: Mutex::default(),
+            waker,
+            on_stop,
+        }
+    }
+
+    /// Asks for the figures. Ingest answers at the end of its round, on its own thread.
+    pub fn ask(&self, answer: Answer) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if asking.len() < MOST_ASKING {
+            asking.push(answer);
+        }
+        drop(asking);
+        self.waker.wake();
+    }
+
+    /// Whoever asked since the last call.
+    pub(super) fn take_asking(&self) -> Vec<Answer> {
+        std::mem::take(&mut *self.asking.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Asks for a stop. Asking again changes nothing.

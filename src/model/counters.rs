@@ -18,86 +18,141 @@ impl Counter {
     }
 }
 
+/// What a counter says at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts: a sentence.
+    pub help: &'static str,
+    /// What was added so far.
+    pub value: u64,
+}
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// One of each number. Shared by all stages; the doc of a field is what it counts.
+    ($(#[$doc:meta])* $counters:ident { $($(#[doc = $help:literal])+ $name:ident,)+ }) => {
+        $(#[$doc])*
         #[derive(Debug, Default)]
-        pub struct Counters {
-            $($(#[$doc])* pub $name: Counter,)+
+        pub struct $counters {
+            $($(#[doc = $help])+ pub $name: Counter,)+
         }
 
-        impl Counters {
-            /// Every counter by name, in the order in which the data meets them.
-            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name.get()),)+].into_iter()
+        impl $counters {
+            /// Every counter, in the order in which the data meets them. Its help is the doc of
+            /// its field.
+            pub fn each(&self) -> impl Iterator<Item = Counted> {
+                [$(Counted {
+                    name: stringify!($name),
+                    help: concat!($($help),+).trim_ascii(),
+                    value: self.$name.get(),
+                },)+]
+                .into_iter()
             }
         }
     };
 }
 
 counters! {
-    /// Files that began to be followed.
-    files_opened,
-    /// Times a matched file could not be opened for want of permission.
-    unreadable,
-    /// Files a notice named that were gone before anyone could open them.
-    vanished,
-    /// New generations of a file: truncated, or overwritten.
-    truncations,
-    /// Bytes read from followed files.
-    bytes_read,
-    /// Lines cut from them.
-    lines,
-    /// Lines that were not a JSON object (or did not fit another parser) and went out as text.
-    unparsed,
-    /// Messages of joined lines that were divided: at `multiline_buffer_limit`, or for want of
-    /// memory.
-    multiline_truncated,
-    /// Those of them that were divided for want of memory.
-    multiline_hurried,
-    /// Lines with bytes that do not fit what their file is written in, replaced by U+FFFD.
-    bad_text,
-    /// Lines whose time could not be read with the parser's format.
-    bad_time,
-    /// Lines whose time lies outside of 1970 to 2106.
-    time_out_of_range,
-    /// Unterminated last lines, sent at the end of a file's life or at a stop.
-    partial,
-    /// Lines above the line limit that were cut.
-    lines_cut,
-    /// Events taken out by filters, on purpose.
-    filtered_events,
-    /// Events no output takes.
-    unmatched_events,
-    /// Events put into chunks.
-    events,
-    /// Chunks handed to the outputs.
-    chunks,
-    /// Chunks acknowledged by every output they went to.
-    chunks_acknowledged,
-    /// Events in those chunks.
-    events_acknowledged,
-    /// Chunks sent again after a failure.
-    chunks_resent,
-    /// Events given up after `Retry_Limit`.
-    lost_retry_limit,
-    /// The bytes of files they were.
-    lost_retry_limit_bytes,
-    /// Bytes of deleted files that were let go for `Max_Held_Bytes`, or could not be opened again.
-    lost_held_bytes,
-    /// Bytes of files whose events were acknowledged by every output.
-    bytes_acknowledged,
-    /// Bytes that made no event, on purpose: filtered out, empty lines, no output.
-    bytes_filtered,
-    /// Bytes of lines above the line limit that `Skip_Long_Lines` (or the cut) left out.
-    lost_long_line_bytes,
-    /// Bytes that were unread when a file was truncated: a lower bound.
-    lost_truncated_bytes,
-    /// Bytes that were not acknowledged when the agent ended, and whose file was gone when it
-    /// started again: a lower bound.
-    lost_while_down_bytes,
-    /// Times positions were saved.
-    positions_saved,
-    /// Times positions could not be saved.
-    positions_unsaved,
+    /// One of each number. Shared by all stages; the doc of a field is what it counts.
+    Counters {
+        /// Files that began to be followed.
+        files_opened,
+        /// Times a matched file could not be opened for want of permission.
+        unreadable,
+        /// Files a notice named that were gone before anyone could open them.
+        vanished,
+        /// New generations of a file: truncated, or overwritten.
+        truncations,
+        /// Bytes read from followed files.
+        bytes_read,
+        /// Lines cut from followed files.
+        lines,
+        /// Lines that were not a JSON object (or did not fit another parser) and went out as text.
+        unparsed,
+        /// Messages of joined lines that were divided: at `multiline_buffer_limit`, or for want of
+        /// memory.
+        multiline_truncated,
+        /// Messages of joined lines that were divided for want of memory.
+        multiline_hurried,
+        /// Lines with bytes that do not fit what their file is written in, replaced by U+FFFD.
+        bad_text,
+        /// Lines whose time could not be read with the parser's format.
+        bad_time,
+        /// Lines whose time lies outside of 1970 to 2106.
+        time_out_of_range,
+        /// Unterminated last lines, sent at the end of a file's life or at a stop.
+        partial,
+        /// Lines above the line limit that were cut.
+        lines_cut,
+        /// Events taken out by filters, on purpose.
+        filtered_events,
+        /// Events no output takes.
+        unmatched_events,
+        /// Events put into chunks.
+        events,
+        /// Chunks handed to the outputs.
+        chunks,
+        /// Chunks acknowledged by every output they went to.
+        chunks_acknowledged,
+        /// Events acknowledged by every output they went to.
+        events_acknowledged,
+        /// Chunks sent again after a failure.
+        chunks_resent,
+        /// Events given up after `Retry_Limit`.
+        lost_retry_limit,
+        /// Bytes of files whose events were given up after `Retry_Limit`.
+        lost_retry_limit_bytes,
+        /// Bytes of deleted files that were let go for `Max_Held_Bytes`, or could not be opened again.
+        lost_held_bytes,
+        /// Bytes of files whose events were acknowledged by every output.
+        bytes_acknowledged,
+        /// Bytes that made no event, on purpose: filtered out, empty lines, no output.
+        bytes_filtered,
+        /// Bytes of lines above the line limit that `Skip_Long_Lines` (or the cut) left out.
+        lost_long_line_bytes,
+        /// Bytes that were unread when a file was truncated: a lower bound.
+        lost_truncated_bytes,
+        /// Bytes that were not acknowledged when the agent ended, and whose file was gone when it
+        /// started again: a lower bound.
+        lost_while_down_bytes,
+        /// Times positions were saved.
+        positions_saved,
+        /// Times positions could not be saved.
+        positions_unsaved,
+    }
+}
+
+counters! {
+    /// What became of the chunks of one output, under the names that Fluent Bit has for it.
+    OutputCounters {
+        /// Events acknowledged by the receiver.
+        proc_records,
+        /// Bytes of the acknowledged events, as they were sent.
+        proc_bytes,
+        /// Times a chunk failed: it goes again, unless it is given up.
+        retries,
+        /// Events in chunks that failed, each time.
+        retried_records,
+        /// Chunks given up after `Retry_Limit`.
+        retries_failed,
+        /// Events given up after `Retry_Limit`.
+        dropped_records,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_has_a_sentence_of_help_on_one_line() {
+        let counters = Counters::default();
+        counters.lines.add(3);
+        let lines = counters.each().find(|counted| counted.name == "lines").unwrap();
+        assert_eq!((lines.help, lines.value), ("Lines cut from followed files.", 3));
+        for counted in counters.each().chain(OutputCounters::default().each()) {
+            assert!(counted.help.ends_with('.'), "{counted:?}");
+            assert!(!counted.help.contains('\n') && !counted.help.contains("  "), "{counted:?}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ pub mod tag;
 pub mod time;
 pub mod units;
 
-pub use counters::{Counter, Counters};
+pub use counters::{Counted, Counter, Counters, OutputCounters};
 pub use mention::Mentions;
 pub use selector::{NotARegex, Selector};
 pub use span::{FileId, Share, SpanId};

@@ -237,6 +237,8 @@ impl Input {
             let message = taken.flatten().expect("it was there a moment ago");
             let origin = slice.origin(message.place.offset, message.read_at);
             let kept = self.encoder.encode_message(&message, origin, filters, chunk.bytes_mut());
+            self.records += 1;
+            self.bytes += message.bytes;
             if kept.is_none() {
                 self.counters.bytes_filtered.add(message.bytes);
             } else if chunk.add(slice.file, slice.span, message.bytes) {
