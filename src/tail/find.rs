@@ -358,7 +358,8 @@ impl Tail {
     /// With `DB`: generations that came and went while we were down, each before the file that
     /// bears its name now. Other inputs may keep their positions in the same store.
     fn find_missed_generations(&mut self, now: Instant) {
-        for missed in self.remembered.missed(|path| self.globs.matches(path)) {
+        let directories = self.globs.directories();
+        for missed in self.remembered.missed(&directories, |path| self.globs.matches(path)) {
             if !self.globs.matches(&missed.path) {
                 continue;
             }
