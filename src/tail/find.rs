@@ -293,6 +293,24 @@ impl Tail {
         }
     }
 
+    /// A file that was followed since it was empty turned out to be an older generation that is
+    /// being compressed. Nothing of it was taken, so nothing of it is accounted for.
+    pub fn refuse_compressed(&mut self, id: FileId) {
+        let Some(file) = self.files.remove(&id) else {
+            return;
+        };
+        self.by_inode.remove(&file.inode);
+        if self.newest.get(&file.path) == Some(&id) {
+            self.newest.remove(&file.path);
+        }
+        self.astray.remove(&id);
+        let place = file.place.as_deref().unwrap_or(&file.path);
+        if self.by_place.get(place) == Some(&id) {
+            self.by_place.remove(place);
+        }
+        self.refuse(file.inode, place, COMPRESSED);
+    }
+
     /// Remembers a file that is not followed, so that it is not opened at every listing. Compressed
     /// generations come for ever; after so many, all are looked at once more and said again.
     fn refuse(&mut self, inode: Inode, place: &Path, reason: &str) {
@@ -385,10 +403,15 @@ impl Tail {
     }
 }
 
+const COMPRESSED: &str = "it is compressed: an older generation, already delivered";
+
 fn reason_to_refuse(file: &File, metadata: &Metadata) -> Option<&'static str> {
     if !metadata.is_file() {
         return Some("it is no regular file");
     }
+    if open::is_in_proc(file) {
+        return Some("it lies in /proc");
+    }
     let is_compressed = open::is_compressed(file);
-    is_compressed.then_some("it is compressed: an older generation, already delivered")
+    is_compressed.then_some(COMPRESSED)
 }

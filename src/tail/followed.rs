@@ -61,6 +61,8 @@ pub enum Reading {
     },
     /// No complete line, and the line is longer than the slice: read again, with more room.
     Longer,
+    /// It was empty when it was found, and something compressed is being written to it.
+    Compressed,
     /// Nothing to take: the file ends here, perhaps with a partial line.
     AtEnd,
 }
@@ -242,6 +244,9 @@ impl FollowedFile {
     fn judge(&mut self, buffer: &ReadBuffer, at_end: bool, line_limit: usize) -> Reading {
         let offset = self.next.offset;
         let bytes = buffer.from(offset);
+        if self.generation == 0 && offset == 0 && open::begins_compressed(bytes) {
+            return Reading::Compressed;
+        }
         if self.is_skipping {
             return self.skip(buffer);
         }
