@@ -271,6 +271,9 @@ impl Ingest {
         }
         let interval = |input: &Input| input.tail.settings().progress_check_interval;
         let wanted = self.parts.inputs.iter().map(interval).min().unwrap_or(LOOK_EVERY);
+        if self.watch.as_ref().is_some_and(Watch::has_lost_one) {
+            self.next_scan = now;
+        }
         let is_hurried = all || self.parts.controls.is_stopping();
         self.next_look = now + if is_hurried { wanted.min(LOOK_EVERY) } else { wanted };
     }
