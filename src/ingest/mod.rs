@@ -350,6 +350,8 @@ impl Ingest {
             Turn::AtEnd => input.end_burst(route.slot),
             Turn::NoRoom => {
                 input.tail.has_more(id);
+                // What it will have lost if it is truncated before there is memory.
+                input.tail.look(id, Instant::now());
                 self.lack_room(number);
                 return false;
             }

@@ -18,7 +18,7 @@ use memchr::memrchr;
 
 use super::lines::Line;
 use super::open;
-use super::read::{Found, ReadBuffer};
+use super::read::{Found, ReadBuffer, begins_with};
 use crate::checkpoint::mark::{MARKER_REACH, mark_of_file};
 use crate::checkpoint::{Ledger, Mark, Position};
 use crate::model::{FileId, Share, SpanId, Tag};
@@ -509,8 +509,25 @@ impl FollowedFile {
             is_deleted: metadata.nlink() == 0,
         };
         self.looked_at = now;
-        self.see_size(metadata.len());
+        if look.has_grown && self.may_be_the_same()? {
+            self.see_size(metadata.len());
+        }
         Ok(look)
+    }
+
+    /// Whether what was read of it is still there. If not, its size says nothing about what is
+    /// unread of this generation; the next read begins another.
+    fn may_be_the_same(&self) -> io::Result<bool> {
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
+        Ok(begins_with(file, &self.head)?
+            && mark_of_file(file, self.next.offset)? == Some(self.next))
+    }
+
+    /// How many names it has. `None`: it is closed.
+    pub fn links(&self) -> Option<u64> {
+        self.file.as_ref()?.metadata().ok().map(|metadata| metadata.nlink())
     }
 
     /// Half of its volume, if that is memory.

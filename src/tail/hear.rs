@@ -56,6 +56,10 @@ impl Tail {
             if notice.what == What::Changed {
                 file.changed = now;
                 let id = file.id;
+                if file.is_queued {
+                    // How much is unread is known also while there is no memory to read it.
+                    self.look(id, now);
+                }
                 self.enqueue(id);
             }
         }
