@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
 use super::discover::{self, Entry, here};
+use super::hear::Came;
 use super::{FollowedFile, Inode, Tail, open};
 use crate::checkpoint::Position;
 use crate::model::{FileId, Tag};
@@ -135,7 +136,7 @@ impl Tail {
             return;
         }
         if let Some(&id) = self.by_inode.get(&inode) {
-            self.set_place(id, &entry.path);
+            self.set_place(id, &entry.path, Came::Met);
             return;
         }
         if self.refused.get(&inode) != Some(&entry.path) && self.globs.matches(&entry.path) {
@@ -229,7 +230,7 @@ impl Tail {
     pub(super) fn look_at(&mut self, path: &Path, now: Instant) -> bool {
         let error = match open::open_log(path) {
             Ok(file) => {
-                self.take_on(file, path, path, now);
+                self.take_on(file, path, path, Came::Met, now);
                 return true;
             }
             Err(error) => error,
@@ -264,13 +265,20 @@ impl Tail {
 
     /// Follows an open file, unless it is followed already. `path` is the name it is known by,
     /// `place` where it lies.
-    pub(super) fn take_on(&mut self, file: File, path: &Path, place: &Path, now: Instant) {
+    pub(super) fn take_on(
+        &mut self,
+        file: File,
+        path: &Path,
+        place: &Path,
+        came: Came,
+        now: Instant,
+    ) {
         let Ok(metadata) = file.metadata() else {
             return;
         };
         let inode = Inode::of(&metadata);
         if let Some(&id) = self.by_inode.get(&inode) {
-            self.set_place(id, place);
+            self.set_place(id, place, came);
             return;
         }
         if self.is_too_old(&metadata) {
@@ -342,7 +350,9 @@ impl Tail {
         let remembered = self.remembered.of(&file, place)?;
         let mut followed = FollowedFile::new(id, path.to_owned(), tag, file, now)?;
         followed.place = Some(place.to_owned());
-        followed.is_unwatched = place.is_symlink();
+        // Its writer may know it by another name.
+        let has_other_names = followed.links().is_some_and(|links| links > 1);
+        followed.is_unwatched = place.is_symlink() || has_other_names;
         followed.met_in = self.round;
         match remembered {
             Some(Position { mark, generation, head, .. }) => {
@@ -382,7 +392,7 @@ impl Tail {
                 continue;
             }
             if let Ok(file) = open::open_log(&missed.place) {
-                self.take_on(file, &missed.path, &missed.place, now);
+                self.take_on(file, &missed.path, &missed.place, Came::Met, now);
             }
         }
     }

@@ -31,6 +31,7 @@ use tracing::{debug, error, info};
 pub use self::discover::PathError;
 use self::discover::{Globs, TagTemplate};
 pub use self::followed::{FollowedFile, Inode, Reading, Seen};
+use self::hear::Traveller;
 pub use self::read::ReadBuffer;
 pub use self::settings::{Joins, LongLines, MaxHeld, Settings};
 pub use self::watch::{Notice, Watch, What};
@@ -57,7 +58,9 @@ pub struct Tail {
     /// inode alone says little, because it is soon another file's.
     refused: HashMap<Inode, PathBuf>,
     /// Names that left by a rename whose other notice has not come yet.
-    leaving: VecDeque<(u32, PathBuf)>,
+    leaving: VecDeque<(u32, Traveller)>,
+    /// Files that are on their way, by the name that a notice told of and that they have left.
+    passing: HashMap<PathBuf, Traveller>,
     mentions: Mentions<(PathBuf, io::ErrorKind)>,
     next_id: u64,
     has_scanned: bool,
@@ -95,6 +98,7 @@ impl Tail {
             queue: VecDeque::new(),
             refused: HashMap::new(),
             leaving: VecDeque::new(),
+            passing: HashMap::new(),
             mentions: Mentions::default(),
             next_id: u64::from(number) << 48,
             has_scanned: false,

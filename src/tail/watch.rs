@@ -48,6 +48,20 @@ pub enum What {
     Unknown,
 }
 
+impl Notice {
+    /// Whether it is about what bears this name.
+    pub fn is_about(&self, name: &Path) -> bool {
+        self.what.is_about_a_name() && self.path == name
+    }
+}
+
+impl What {
+    /// Whether it is about what bears a name, and not about the bytes behind it.
+    pub fn is_about_a_name(self) -> bool {
+        matches!(self, Self::Appeared | Self::Arrived(_) | Self::Left(_) | Self::Vanished)
+    }
+}
+
 /// See the head of this file.
 pub struct Watch {
     names: Inotify,
@@ -168,7 +182,7 @@ impl Watch {
 
     /// The notices about data that have come, in order.
     pub fn take_data(&mut self) -> Vec<Notice> {
-        take(&mut self.data, &self.by_data_watch, &mut self.buffer)
+        take(&mut self.data, &self.by_data_watch, &mut self.buffer, &mut Vec::new())
     }
 }
 
