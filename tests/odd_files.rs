@@ -1,5 +1,7 @@
 //! What lies under a matching name, and where it lies, stalls nothing and hides no line.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
+
 mod support;
 
 use std::fs;

@@ -36,6 +36,7 @@ fn thirty_rotations_without_a_receiver_are_delivered_from_the_files_that_are_hel
 
 /// `OUTAGE_SECONDS=3600` makes it the whole hour.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a number for whoever runs it by hand")]
 fn with_the_receiver_away_for_long_memory_stays_below_32_mib() {
     let seconds = std::env::var("OUTAGE_SECONDS").map_or(5, |text| text.parse().unwrap());
     let (logs, fluentd) = (LogDir::new(), FakeFluentd::start().keeps_only_sequence("seq"));

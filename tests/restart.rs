@@ -1,6 +1,8 @@
 //! With `DB` a restart loses nothing and repeats nothing that was acknowledged, whatever happened
 //! to files, positions or receiver meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Rotation in every shape: every line of every generation arrives, once.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
+
 mod support;
 
 use std::fs;
@@ -76,6 +78,7 @@ fn files_with_dated_names_are_each_read_once() {
 
 /// `ROTATION_SECONDS=60` makes it the whole minute.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a number for whoever runs it by hand")]
 fn a_new_generation_every_20_ms_loses_nothing() {
     let seconds = std::env::var("ROTATION_SECONDS").map_or(4, |text| text.parse().unwrap());
     let (logs, fluentd) = (LogDir::new(), FakeFluentd::start().keeps_only_sequence("seq"));
