@@ -144,3 +144,26 @@ fn only_main_and_config_env_read_the_environment() {
         }
     }
 }
+
+/// A clock that is set, or that a virtual machine corrects, moves by hours. Waits and deadlines
+/// are taken from one that only goes on; the other serves for what is compared with times of files,
+/// and for the times of events and of our own log.
+#[test]
+fn nothing_waits_by_a_clock_that_can_jump() {
+    let may = [
+        "src/cli/logging.rs",
+        "src/http/site.rs",
+        "src/ingest/encode.rs",
+        "src/ingest/mod.rs",
+        "src/tail/find.rs",
+    ];
+    let mut paths = Vec::new();
+    sources(Path::new("src"), &mut paths);
+    let uses = |path: &PathBuf| {
+        let code = code(path);
+        ["SystemTime::now", "Utc::now", "Local::now"].iter().any(|now| code.contains(now))
+    };
+    let mut found: Vec<_> = paths.iter().filter(|path| uses(path)).collect();
+    found.sort();
+    assert_eq!(found, may.map(Path::new));
+}

@@ -108,18 +108,23 @@ impl Remembered {
         Ok(None)
     }
 
-    /// Generations that no pattern matches any more: files known by inode under another name, and
-    /// files named after a known one that changed since the positions were stored. Oldest first.
-    pub fn missed(&self, is_matched: impl Fn(&Path) -> bool) -> Vec<Missed> {
+    /// Generations that no pattern matches any more, in the directories of known files and in those
+    /// that are `followed`: files known by inode under another name, and files named after one that
+    /// a pattern matches that changed since the positions were stored. Oldest first.
+    pub fn missed(&self, followed: &[PathBuf], is_matched: impl Fn(&Path) -> bool) -> Vec<Missed> {
+        if self.saved.is_none() && self.positions.is_empty() {
+            return Vec::new();
+        }
+        let known = self.positions.iter().filter_map(|(position, _)| position.path.parent());
         let mut directories: Vec<&Path> =
-            self.positions.iter().filter_map(|(position, _)| position.path.parent()).collect();
+            known.chain(followed.iter().map(PathBuf::as_path)).collect();
         directories.sort_unstable();
         directories.dedup();
         let mut missed = Vec::new();
         for directory in directories {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 if !is_matched(&entry.path()) {
-                    missed.extend(self.missed_at(&entry));
+                    missed.extend(self.missed_at(&entry, &is_matched));
                 }
             }
         }
@@ -129,19 +134,22 @@ impl Remembered {
 
     /// With what to sort it by: the time of its last change, and, because files of one instant are
     /// usual, known ones first and then the higher number first (`app.log.2` before `app.log.1`).
-    fn missed_at(&self, entry: &fs::DirEntry) -> Option<(Age, Missed)> {
+    fn missed_at(
+        &self,
+        entry: &fs::DirEntry,
+        is_matched: impl Fn(&Path) -> bool,
+    ) -> Option<(Age, Missed)> {
         let place = entry.path();
         let metadata = entry.metadata().ok().filter(fs::Metadata::is_file)?;
         let modified = metadata.modified().ok()?;
-        let is_known = |position: &&Position| position.inode == entry.ino();
-        let is_named_after = |position: &&Position| {
-            continues_name(&place, &position.path) && self.saved.is_none_or(|t| modified > t)
-        };
         let mut positions = self.positions.iter().map(|(position, _)| position);
-        let known = positions.clone().find(is_known);
-        let position = known.or_else(|| positions.find(is_named_after))?;
+        let known = positions.find(|position| position.inode == entry.ino());
+        let is_new = self.saved.is_none_or(|saved| modified > saved);
+        // What came and went since then may be the first of its name that ever came.
+        let original = || name_it_continues(&place, is_matched).filter(|_| is_new);
+        let path = known.map(|position| position.path.clone()).or_else(original)?;
         let age = (modified, known.is_none(), Reverse(place.clone()));
-        Some((age, Missed { path: position.path.clone(), place }))
+        Some((age, Missed { path, place }))
     }
 
     /// Positions that no file has claimed.
@@ -158,6 +166,13 @@ fn continues_name(path: &Path, original: &Path) -> bool {
     path.parent() == original.parent()
         && name.len() > original_name.len()
         && name.as_encoded_bytes().starts_with(original_name.as_encoded_bytes())
+}
+
+/// The longest name that this one continues and a pattern matches.
+fn name_it_continues(path: &Path, is_matched: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let ends = (1..name.len()).rev().filter(|end| name.is_char_boundary(*end));
+    ends.map(|end| path.with_file_name(&name[..end])).find(|original| is_matched(original))
 }
 
 /// Whether the file has the position's beginning, and the bytes before its offset.
@@ -289,8 +304,20 @@ mod tests {
         logs.write("app.log.1", "two\n");
         logs.write("app.log", "three\n");
         logs.write("unrelated", "x\n");
-        let missed = remembered(&position).missed(|path| path == logs.path("app.log"));
+        let missed = remembered(&position).missed(&[], |path| path == logs.path("app.log"));
         let places: Vec<_> = missed.into_iter().map(|missed| missed.place).collect();
         assert_eq!(places, [logs.path("app.log.2"), logs.path("app.log.1")], "oldest first");
+    }
+    #[test]
+    fn a_generation_of_a_name_that_was_never_met_is_missed_if_it_came_after_the_saving() {
+        let logs = Logs::new();
+        logs.write("new.log.1", "one\n");
+        let directory = [logs.0.path().to_owned()];
+        let is_matched = |path: &Path| path.extension().is_some_and(|word| word == "log");
+        let missed = |saved| Remembered::new(Vec::new(), saved).missed(&directory, is_matched);
+        let expected = Missed { path: logs.path("new.log"), place: logs.path("new.log.1") };
+        assert_eq!(missed(Some(SystemTime::UNIX_EPOCH)), [expected]);
+        assert_eq!(missed(Some(SystemTime::now())), []);
+        assert_eq!(missed(None), [], "nothing was saved: this is the first start");
     }
 }

@@ -180,6 +180,10 @@ impl Input {
         match reading {
             Reading::AtEnd => Turn::AtEnd,
             Reading::Longer => Turn::More,
+            Reading::Compressed => {
+                self.tail.refuse_compressed(id);
+                Turn::AtEnd
+            }
             Reading::Skipped { bytes } => {
                 self.counters.lost_long_line_bytes.add(bytes);
                 Turn::More
@@ -342,6 +346,10 @@ impl Input {
         };
         match file.read(lent.buffer, self.slice.max(line_limit + 2), line_limit, |_| ()) {
             Ok(Reading::AtEnd) => {}
+            Ok(Reading::Compressed) => {
+                self.tail.refuse_compressed(id);
+                return Turn::AtEnd;
+            }
             Ok(_) => return Turn::More,
             // What cannot be read now was said when it was first tried.
             Err(_) => return Turn::AtEnd,

@@ -52,6 +52,9 @@ const SAVE_EVERY: Duration = Duration::from_millis(250);
 const RETIRE_EVERY: Duration = Duration::from_millis(500);
 /// How many slices are read before the loop looks at everything else again.
 const SLICES_A_ROUND: usize = 16;
+/// How often notices about names are read, at most, until none come between opening a new file
+/// and looking whether it still was what its notice meant.
+const READINGS_OF_NAMES: usize = 8;
 /// How far the clock that stamps files may be behind: it moves with the kernel's tick.
 const TICK: Duration = Duration::from_millis(20);
 /// How long nothing must have moved before unused buffers go back to the system.
@@ -272,6 +275,9 @@ impl Ingest {
         }
         let interval = |input: &Input| input.tail.settings().progress_check_interval;
         let wanted = self.parts.inputs.iter().map(interval).min().unwrap_or(LOOK_EVERY);
+        if self.watch.as_ref().is_some_and(Watch::has_lost_one) {
+            self.next_scan = now;
+        }
         let is_hurried = all || self.parts.controls.is_stopping();
         self.next_look = now + if is_hurried { wanted.min(LOOK_EVERY) } else { wanted };
     }
@@ -281,10 +287,19 @@ impl Ingest {
             return;
         };
         let files_known = SystemTime::now();
-        let notices = watch.take_names();
+        let mut notices = watch.take_names();
+        let mut opened = Vec::new();
+        for _ in 0..READINGS_OF_NAMES {
+            opened = self.parts.inputs.iter().map(|i| i.tail.open_new(&notices)).collect();
+            let more = watch.take_names();
+            if more.is_empty() {
+                break;
+            }
+            notices.extend(more);
+        }
         let now = Instant::now();
-        for input in &mut self.parts.inputs {
-            input.tail.hear_names(&notices, now);
+        for (input, opened) in self.parts.inputs.iter_mut().zip(opened) {
+            input.tail.hear_names(&notices, opened, now);
         }
         if self.covers_all && !self.parts.inputs.iter().any(|input| input.tail.wants_scan()) {
             self.files_known = files_known;
@@ -348,6 +363,8 @@ impl Ingest {
             Turn::AtEnd => input.end_burst(route.slot),
             Turn::NoRoom => {
                 input.tail.has_more(id);
+                // What it will have lost if it is truncated before there is memory.
+                input.tail.look(id, Instant::now());
                 self.lack_room(number);
                 return false;
             }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
 use super::discover::{self, Entry, here};
+use super::hear::Came;
 use super::{FollowedFile, Inode, Symlinks, Tail, open};
 use crate::checkpoint::Position;
 use crate::checkpoint::mark::mark_of_file;
@@ -143,7 +144,7 @@ impl Tail {
             return;
         }
         if let Some(&id) = self.by_inode.get(&inode) {
-            self.set_place(id, &entry.path);
+            self.set_place(id, &entry.path, Came::Met);
             return;
         }
         let is_refused = self.refused.get(&inode).is_some_and(|names| names.contains(&entry.path));
@@ -238,7 +239,7 @@ impl Tail {
     pub(super) fn look_at(&mut self, path: &Path, now: Instant) -> bool {
         let error = match open::open_log(path) {
             Ok(file) => {
-                self.take_on(file, path, path, now);
+                self.take_on(file, path, path, Came::Met, now);
                 return true;
             }
             Err(error) => error,
@@ -279,13 +280,20 @@ impl Tail {
 
     /// Follows an open file, unless it is followed already. `path` is the name it is known by,
     /// `place` where it lies.
-    pub(super) fn take_on(&mut self, file: File, path: &Path, place: &Path, now: Instant) {
+    pub(super) fn take_on(
+        &mut self,
+        file: File,
+        path: &Path,
+        place: &Path,
+        came: Came,
+        now: Instant,
+    ) {
         let Ok(metadata) = file.metadata() else {
             return;
         };
         let inode = Inode::of(&metadata);
         if let Some(&id) = self.by_inode.get(&inode) {
-            self.set_place(id, place);
+            self.set_place(id, place, came);
             return;
         }
         if let Some(reason) = self.reason_to_refuse(&file, &metadata, path, place) {
@@ -305,6 +313,24 @@ impl Tail {
         if let Err(error) = taken_on {
             warn!(file = %place.display(), %error, "cannot follow a log file; trying again");
         }
+    }
+
+    /// A file that was followed since it was empty turned out to be an older generation that is
+    /// being compressed. Nothing of it was taken, so nothing of it is accounted for.
+    pub fn refuse_compressed(&mut self, id: FileId) {
+        let Some(file) = self.files.remove(&id) else {
+            return;
+        };
+        self.by_inode.remove(&file.inode);
+        if self.newest.get(&file.path) == Some(&id) {
+            self.newest.remove(&file.path);
+        }
+        self.astray.remove(&id);
+        let place = file.place.as_deref().unwrap_or(&file.path);
+        if self.by_place.get(place) == Some(&id) {
+            self.by_place.remove(place);
+        }
+        self.refuse(file.inode, place, COMPRESSED);
     }
 
     /// Remembers a file that is not followed, so that it is not opened at every listing. Compressed
@@ -345,7 +371,7 @@ impl Tail {
             return Some(format!("it leads to {real}, out of {left}; to follow it, take `Follow_Symlinks Inside` out, or name its directory in `Path`").into());
         }
         let is_compressed = open::is_compressed(file);
-        is_compressed.then(|| "it is compressed: an older generation, already delivered".into())
+        is_compressed.then(|| COMPRESSED.into())
     }
 
     /// Leaves a file out that is too old. It is looked at again at each listing: it may be written
@@ -399,7 +425,9 @@ impl Tail {
         let mut followed = FollowedFile::new(id, path.to_owned(), tag, file, now)?;
         followed.place = Some(place.to_owned());
         followed.encoding = self.settings.encoding;
-        followed.is_unwatched = place.is_symlink();
+        // Its writer may know it by another name.
+        let has_other_names = followed.links().is_some_and(|links| links > 1);
+        followed.is_unwatched = place.is_symlink() || has_other_names;
         followed.met_in = self.round;
         match remembered {
             Some(Position { mark, generation, head, .. }) => {
@@ -434,12 +462,13 @@ impl Tail {
     /// With `DB`: generations that came and went while we were down, each before the file that
     /// bears its name now. Other inputs may keep their positions in the same store.
     fn find_missed_generations(&mut self, now: Instant) {
-        for missed in self.remembered.missed(|path| self.globs.matches(path)) {
+        let directories = self.globs.directories();
+        for missed in self.remembered.missed(&directories, |path| self.globs.matches(path)) {
             if !self.globs.matches(&missed.path) {
                 continue;
             }
             if let Ok(file) = open::open_log(&missed.place) {
-                self.take_on(file, &missed.path, &missed.place, now);
+                self.take_on(file, &missed.path, &missed.place, Came::Met, now);
             }
         }
     }
@@ -459,3 +488,5 @@ impl Tail {
         }
     }
 }
+
+const COMPRESSED: &str = "it is compressed: an older generation, already delivered";

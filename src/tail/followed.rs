@@ -17,7 +17,7 @@ use std::time::Instant;
 use super::encoding::{Charset, Encoding};
 use super::lines::{self, Line};
 use super::open;
-use super::read::{Found, ReadBuffer};
+use super::read::{Found, ReadBuffer, begins_with};
 use crate::checkpoint::mark::{MARKER_REACH, mark_of_file};
 use crate::checkpoint::{Ledger, Mark, Position};
 use crate::model::{FileId, Share, SpanId, Tag};
@@ -60,6 +60,8 @@ pub enum Reading {
     },
     /// No complete line, and the line is longer than the slice: read again, with more room.
     Longer,
+    /// It was empty when it was found, and something compressed is being written to it.
+    Compressed,
     /// Nothing to take: the file ends here, perhaps with a partial line.
     AtEnd,
 }
@@ -256,6 +258,9 @@ impl FollowedFile {
     fn judge(&mut self, buffer: &ReadBuffer, at_end: bool, line_limit: usize) -> Reading {
         let offset = self.next.offset;
         let bytes = buffer.from(offset);
+        if self.generation == 0 && offset == 0 && open::begins_compressed(bytes) {
+            return Reading::Compressed;
+        }
         if self.is_skipping {
             return self.skip(buffer);
         }
@@ -545,8 +550,25 @@ impl FollowedFile {
             is_deleted: metadata.nlink() == 0,
         };
         self.looked_at = now;
-        self.see_size(metadata.len());
+        if look.has_grown && self.may_be_the_same()? {
+            self.see_size(metadata.len());
+        }
         Ok(look)
+    }
+
+    /// Whether what was read of it is still there. If not, its size says nothing about what is
+    /// unread of this generation; the next read begins another.
+    fn may_be_the_same(&self) -> io::Result<bool> {
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
+        Ok(begins_with(file, &self.head)?
+            && mark_of_file(file, self.next.offset)? == Some(self.next))
+    }
+
+    /// How many names it has. `None`: it is closed.
+    pub fn links(&self) -> Option<u64> {
+        self.file.as_ref()?.metadata().ok().map(|metadata| metadata.nlink())
     }
 
     /// Half of its volume, if that is memory.

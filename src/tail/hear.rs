@@ -5,34 +5,79 @@
 //!
 //! Notices are hints: a place is believed only once the inode there was seen.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tracing::debug;
 
-use super::{Inode, Notice, Tail, What, open};
+use super::{FollowedFile, Inode, Notice, Tail, What, open};
 use crate::model::FileId;
 
+/// A file on its way from name to name, within the notices that have come or beyond them.
+#[derive(Clone, Debug)]
+pub(super) struct Traveller {
+    /// The path under which it is (or should have been) followed.
+    path: PathBuf,
+    /// It was open before it left.
+    is_followed: bool,
+}
+
+/// How we learn of a followed file's other name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// It was renamed before our eyes.
+    Renamed,
+    /// It was met there.
+    Met,
+}
+
+/// New files that were opened before their notices are taken in, by name.
+pub(crate) type Opened = HashMap<PathBuf, io::Result<File>>;
+
 impl Tail {
+    /// Opens the new files that the notices tell of and that have not left their names.
+    ///
+    /// If no more notices have come by the time this is done, each is the file that its notice
+    /// means: had it been renamed and another come in its place, there would be a notice of it.
+    pub fn open_new(&self, notices: &[Notice]) -> Opened {
+        let last = last_of_each_name(notices);
+        let is_new = |&index: &usize| notices[index].what == What::Appeared;
+        let paths = last.into_values().filter(is_new).map(|index| &notices[index].path);
+        let wanted = paths.filter(|path| self.globs.matches(path));
+        wanted.map(|path| (path.clone(), open::open_log(path))).collect()
+    }
+
     /// Takes in notices about names, in the order in which they came.
-    pub fn hear_names(&mut self, notices: &[Notice], now: Instant) {
+    ///
+    /// What bears a name now may be a later file than the one a notice tells of. So a file is
+    /// followed through all its names, and opened only under the last one. Each is opened before
+    /// those that came after it, so a stream stays in order.
+    pub fn hear_names(&mut self, notices: &[Notice], mut opened: Opened, now: Instant) {
+        let last = last_of_each_name(notices);
         for (index, notice) in notices.iter().enumerate() {
+            let is_last = last.get(&*notice.path) == Some(&index);
             match notice.what {
-                What::Appeared => self.hear_appeared(&notice.path, &notices[index + 1..], now),
+                What::Appeared if is_last => {
+                    self.hear_appeared(&notice.path, opened.remove(&notice.path), now);
+                }
+                What::Appeared => {
+                    let later = Later { notices, after: index, last: &last };
+                    self.hear_passing(&notice.path, &later, now);
+                }
                 What::Arrived(cookie) => {
-                    let from = self.take_leaving(cookie);
-                    self.hear_arrived(&notice.path, from, now);
+                    let traveller = self.take_leaving(cookie);
+                    self.hear_arrived(&notice.path, traveller, is_last, now);
                 }
-                What::Left(cookie) => {
-                    if self.globs.matches(&notice.path) || self.by_place.contains_key(&notice.path)
-                    {
-                        let path = self.original_path(&notice.path);
-                        self.remember_leaving(cookie, path);
-                    }
-                    self.lose_place(&notice.path);
-                }
-                What::Vanished => self.lose_place(&notice.path),
+                What::Left(cookie) => self.hear_left(&notice.path, cookie),
+                What::Vanished => match self.passing.remove(&notice.path) {
+                    Some(traveller) => self.count_vanished(&traveller),
+                    None => self.lose_name(&notice.path, 0),
+                },
                 What::Unknown => {
+                    self.passing.clear();
                     self.settled.clear();
                     self.wants_scan = true;
                 }
@@ -56,90 +101,161 @@ impl Tail {
             if notice.what == What::Changed {
                 file.changed = now;
                 let id = file.id;
+                if file.is_queued {
+                    // How much is unread is known also while there is no memory to read it.
+                    self.look(id, now);
+                }
                 self.enqueue(id);
             }
         }
     }
 
-    /// The two notices of a rename can come in two readings, so the first is remembered beyond
-    /// the one in which it came.
-    fn remember_leaving(&mut self, cookie: u32, path: PathBuf) {
-        const REMEMBERED: usize = 64;
-        if self.leaving.len() == REMEMBERED {
-            self.leaving.pop_front();
-        }
-        self.leaving.push_back((cookie, path));
-    }
-
-    fn take_leaving(&mut self, cookie: u32) -> Option<PathBuf> {
-        let at = self.leaving.iter().position(|(other, _)| *other == cookie)?;
-        self.leaving.remove(at).map(|(_, path)| path)
-    }
-
-    fn hear_appeared(&mut self, path: &Path, later: &[Notice], now: Instant) {
-        if self.globs.matches(path) {
-            // A link that leads nowhere is not gone.
-            if !self.look_at(path, now) && !path.is_symlink() {
-                self.follow_rename_of(path, later, now);
-            }
-        } else if path.is_dir() {
-            self.wants_scan = true;
-        }
-    }
-
-    /// The name was gone before we could open it. If it was renamed, the file is opened under the
-    /// name that the rename's number leads to, and again so if that is gone too.
-    fn follow_rename_of(&mut self, path: &Path, later: &[Notice], now: Instant) {
-        let mut name = path.to_owned();
-        for (index, notice) in later.iter().enumerate() {
-            let What::Left(cookie) = notice.what else {
-                continue;
-            };
-            if notice.path != name {
-                continue;
-            }
-            let arrived = later[index..].iter().find(|n| n.what == What::Arrived(cookie));
-            let Some(arrived) = arrived else {
-                break;
-            };
-            if let Ok(file) = open::open_log(&arrived.path) {
-                self.take_on(file, path, &arrived.path, now);
-                return;
-            }
-            name.clone_from(&arrived.path);
-        }
-        self.counters.vanished.add(1);
-        debug!(file = %path.display(), "a new file was gone before it could be opened");
-    }
-
-    /// `from` is the path under which the file was (or should have been) followed.
-    fn hear_arrived(&mut self, path: &Path, from: Option<PathBuf>, now: Instant) {
-        let matches = self.globs.matches(path);
-        if !matches && from.is_none() {
+    fn hear_appeared(&mut self, path: &Path, opened: Option<io::Result<File>>, now: Instant) {
+        if !self.globs.matches(path) {
             self.wants_scan |= path.is_dir();
             return;
         }
-        let Ok(file) = open::open_log(path) else {
-            if matches {
-                self.look_at(path, now);
+        let is_there = match opened {
+            Some(Ok(file)) => {
+                self.take_on(file, path, path, Came::Met, now);
+                true
             }
-            return;
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => false,
+            _ => self.look_at(path, now),
         };
-        self.take_on(file, from.as_deref().unwrap_or(path), path, now);
+        // A link that leads nowhere is not gone.
+        if !is_there && !path.is_symlink() {
+            self.pass(path, Traveller { path: path.to_owned(), is_followed: false });
+        }
     }
 
-    fn original_path(&self, place: &Path) -> PathBuf {
+    /// A file appeared that has left its name since. It is opened under the last that it got.
+    fn hear_passing<'a>(&mut self, path: &'a Path, later: &Later<'a>, now: Instant) {
+        let was_opened_by_a_listing = self.by_place.contains_key(path) && !self.lies_at(path);
+        if !self.globs.matches(path) || was_opened_by_a_listing {
+            return;
+        }
+        let opened = later.last_name_of(path).and_then(|place| {
+            let file = open::open_log(place).ok()?;
+            self.take_on(file, path, place, Came::Renamed, now);
+            Some(())
+        });
+        self.pass(path, Traveller { path: path.to_owned(), is_followed: opened.is_some() });
+    }
+
+    fn hear_arrived(
+        &mut self,
+        place: &Path,
+        traveller: Option<Traveller>,
+        is_last: bool,
+        now: Instant,
+    ) {
+        if let Some(overwritten) = self.passing.remove(place) {
+            self.count_vanished(&overwritten);
+        }
+        let new = || Traveller { path: place.to_owned(), is_followed: false };
+        let Some(traveller) = traveller.or_else(|| self.globs.matches(place).then(new)) else {
+            self.wants_scan |= place.is_dir();
+            return;
+        };
+        if !is_last {
+            // It may have come in the place of another.
+            if !self.lies_at(place) {
+                self.lose_name(place, 0);
+            }
+            return self.pass(place, traveller);
+        }
+        match open::open_log(place) {
+            Ok(file) => self.take_on(file, &traveller.path, place, Came::Renamed, now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.pass(place, traveller),
+            Err(_) => {
+                if self.globs.matches(place) {
+                    self.look_at(place, now);
+                }
+            }
+        }
+    }
+
+    fn hear_left(&mut self, place: &Path, cookie: u32) {
+        if let Some(traveller) = self.passing.remove(place) {
+            return self.remember_leaving(cookie, traveller);
+        }
         let file = self.by_place.get(place).and_then(|id| self.files.get(id));
-        file.map_or_else(|| place.to_owned(), |file| file.path.to_path_buf())
+        let path = file.map(|file| file.path.to_path_buf());
+        let is_followed = path.is_some();
+        let path = path.or_else(|| self.globs.matches(place).then(|| place.to_owned()));
+        if let Some(path) = path {
+            self.remember_leaving(cookie, Traveller { path, is_followed });
+        }
+        self.lose_name(place, 1);
+    }
+
+    /// The traveller was at this name, and has left it as a notice says or will say.
+    fn pass(&mut self, place: &Path, traveller: Traveller) {
+        // Nobody waits for so many notices; the directory is the truth.
+        const REMEMBERED: usize = 4096;
+        if self.passing.len() >= REMEMBERED {
+            self.passing.clear();
+            self.wants_scan = true;
+        }
+        self.passing.insert(place.to_owned(), traveller);
+    }
+
+    /// The two notices of a rename can come in two readings, so the first is remembered beyond
+    /// the one in which it came.
+    fn remember_leaving(&mut self, cookie: u32, traveller: Traveller) {
+        const REMEMBERED: usize = 64;
+        if self.leaving.len() == REMEMBERED
+            && let Some((_, forgotten)) = self.leaving.pop_front()
+        {
+            self.count_vanished(&forgotten);
+        }
+        self.leaving.push_back((cookie, traveller));
+    }
+
+    fn take_leaving(&mut self, cookie: u32) -> Option<Traveller> {
+        let at = self.leaving.iter().position(|(other, _)| *other == cookie)?;
+        self.leaving.remove(at).map(|(_, traveller)| traveller)
+    }
+
+    fn count_vanished(&self, traveller: &Traveller) {
+        if !traveller.is_followed {
+            self.counters.vanished.add(1);
+            debug!(file = %traveller.path.display(), "a new file was gone before it could be opened");
+        }
+    }
+
+    /// Whether the file that we know at this place is there.
+    fn lies_at(&self, place: &Path) -> bool {
+        let file = self.by_place.get(place).and_then(|id| self.files.get(id));
+        let there = std::fs::metadata(place).map(|metadata| Inode::of(&metadata));
+        file.is_some_and(|file| there.is_ok_and(|inode| inode == file.inode))
     }
 
     // === Names and places
 
-    pub(super) fn set_place(&mut self, id: FileId, place: &Path) {
+    /// A name went. A file that has more than these `links` left bears another name, which a
+    /// listing finds; without it, it would be forgotten and then be met as a new one.
+    fn lose_name(&mut self, place: &Path, links: u64) {
+        let file = self.by_place.get(place).and_then(|id| self.files.get(id));
+        let may_be_elsewhere = |file: &FollowedFile| file.links().is_none_or(|left| left > links);
+        self.wants_scan |= file.is_some_and(may_be_elsewhere);
+        self.lose_place(place);
+    }
+
+    /// A followed file was met at a place, which it may have had before. The kernel names a file in
+    /// its notices by the name that its writer opened, or what that was renamed to: with another
+    /// name of the file we miss them, and look at it now and then.
+    pub(super) fn set_place(&mut self, id: FileId, place: &Path, came: Came) {
         let Some(file) = self.files.get_mut(&id) else {
             return;
         };
         file.met_in = self.round;
+        let is_known = file.place.as_deref() == Some(place) || *file.path == *place;
+        if came == Came::Met && !is_known {
+            file.is_unwatched = true;
+            self.astray.insert(id);
+        }
         if let Some(old) = &file.place {
             let is_still_there =
                 || std::fs::metadata(old).is_ok_and(|m| Inode::of(&m) == file.inode);
@@ -150,7 +266,7 @@ impl Tail {
             self.by_place.remove(old);
         }
         file.place = Some(place.to_owned());
-        file.is_unwatched = place.is_symlink();
+        file.is_unwatched |= place.is_symlink();
         if let Some(other) = self.by_place.insert(place.to_owned(), id)
             && other != id
             && let Some(other) = self.files.get_mut(&other)
@@ -182,6 +298,41 @@ impl Tail {
         if let Some(place) = file.place.take() {
             self.by_place.remove(&place);
             self.note_place(id);
+        }
+    }
+}
+
+/// Where each name is told of last.
+fn last_of_each_name(notices: &[Notice]) -> HashMap<&Path, usize> {
+    let about_names = notices.iter().enumerate().filter(|(_, n)| n.what.is_about_a_name());
+    about_names.map(|(index, notice)| (&*notice.path, index)).collect()
+}
+
+/// The notices that came after one.
+struct Later<'a> {
+    notices: &'a [Notice],
+    after: usize,
+    /// Where each name is told of last.
+    last: &'a HashMap<&'a Path, usize>,
+}
+
+impl<'a> Later<'a> {
+    /// Where the file is that appeared under this name. `None`: deleted, replaced, or moved where
+    /// we do not watch.
+    fn last_name_of(&self, path: &'a Path) -> Option<&'a Path> {
+        let mut name = path;
+        let mut at = self.after;
+        loop {
+            let departure = self.notices[at + 1..].iter().position(|n| n.is_about(name))? + at + 1;
+            let What::Left(cookie) = self.notices[departure].what else {
+                return None;
+            };
+            let arrived = |notice: &Notice| notice.what == What::Arrived(cookie);
+            at = self.notices[departure..].iter().position(arrived)? + departure;
+            name = &self.notices[at].path;
+            if self.last.get(name) == Some(&at) {
+                return Some(name);
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ pub use self::discover::PathError;
 use self::discover::{Globs, TagTemplate};
 pub use self::encoding::{Charset, Encoding};
 pub use self::followed::{FollowedFile, Inode, Reading, Seen};
+use self::hear::Traveller;
 pub use self::read::ReadBuffer;
 pub use self::settings::{Joins, LongLines, MaxHeld, Settings, Symlinks};
 pub use self::watch::{Notice, Watch, What};
@@ -62,7 +63,9 @@ pub struct Tail {
     /// listing that found them so.
     put_off: HashMap<Inode, (Mark, u64)>,
     /// Names that left by a rename whose other notice has not come yet.
-    leaving: VecDeque<(u32, PathBuf)>,
+    leaving: VecDeque<(u32, Traveller)>,
+    /// Files that are on their way, by the name that a notice told of and that they have left.
+    passing: HashMap<PathBuf, Traveller>,
     mentions: Mentions<(PathBuf, io::ErrorKind)>,
     next_id: u64,
     has_scanned: bool,
@@ -101,6 +104,7 @@ impl Tail {
             refused: HashMap::new(),
             put_off: HashMap::new(),
             leaving: VecDeque::new(),
+            passing: HashMap::new(),
             mentions: Mentions::default(),
             next_id: u64::from(number) << 48,
             has_scanned: false,
@@ -391,6 +395,7 @@ fn is_rotated(file: &FollowedFile) -> bool {
 #[cfg(test)]
 mod tests {
     use super::find::IN_TURN;
+    use super::hear::Opened;
     use super::*;
 
     fn tail_over(directory: &Path, change: impl FnOnce(&mut Settings)) -> Tail {
@@ -420,6 +425,36 @@ mod tests {
         assert!(tail.is_quiet(start + 101 * second, &quiet));
         tail.file(id).unwrap().changed = start + 101 * second;
         assert!(!tail.is_quiet(start + 101 * second, &quiet));
+    }
+
+    #[test]
+    fn a_file_that_was_opened_before_its_notice_was_taken_in_is_the_one_that_the_notice_meant() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let notice = |name, what| Notice { path: path(name), what };
+        let (now, mut tail) = (Instant::now(), tail_over(directory.path(), |_| ()));
+        tail.scan(now, |_| true);
+        std::fs::write(path("app.log"), "first\n").unwrap();
+        let first = Inode::of(&std::fs::metadata(path("app.log")).unwrap());
+        let notices = [notice("app.log", What::Appeared)];
+        let opened = tail.open_new(&notices);
+        std::fs::rename(path("app.log"), path("old")).unwrap();
+        std::fs::write(path("app.log"), "second\n").unwrap();
+        tail.hear_names(&notices, opened, now);
+        let notices = [
+            notice("app.log", What::Left(7)),
+            notice("old", What::Arrived(7)),
+            notice("app.log", What::Appeared),
+        ];
+        let opened = tail.open_new(&notices);
+        tail.hear_names(&notices, opened, now);
+        assert_eq!(tail.files().count(), 2);
+        let id = tail.next_file().unwrap();
+        assert_eq!(
+            tail.file(id).unwrap().inode,
+            first,
+            "it is read before the one that came later"
+        );
     }
 
     #[test]
@@ -497,7 +532,7 @@ mod tests {
         tail.scan(now, |_| true);
         let left = Notice { path: path("logs/app.log"), what: What::Left(1) };
         let arrived = Notice { path: path("archive/old"), what: What::Arrived(1) };
-        tail.hear_names(&[left, arrived], now);
+        tail.hear_names(&[left, arrived], Opened::new(), now);
         assert_eq!(tail.files().count(), 1);
     }
 
@@ -580,10 +615,10 @@ mod tests {
         // Created, written and renamed before anyone looked.
         std::fs::write(path("app.log.1"), "line\n").unwrap();
         let notice = |name: &str, what| Notice { path: path(name), what };
-        tail.hear_names(&[notice("app.log", What::Appeared)], now);
-        tail.hear_names(&[notice("app.log", What::Left(7))], now);
-        tail.hear_names(&[], now);
-        tail.hear_names(&[notice("app.log.1", What::Arrived(7))], now);
+        tail.hear_names(&[notice("app.log", What::Appeared)], Opened::new(), now);
+        tail.hear_names(&[notice("app.log", What::Left(7))], Opened::new(), now);
+        tail.hear_names(&[], Opened::new(), now);
+        tail.hear_names(&[notice("app.log.1", What::Arrived(7))], Opened::new(), now);
         let followed: Vec<_> = tail.files().map(|file| file.path.to_path_buf()).collect();
         assert_eq!(followed, [path("app.log")]);
     }

@@ -30,13 +30,6 @@ pub fn is_loop(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
 
-/// Whether what was opened is no file at all but a view of the kernel's.
-pub fn is_in_proc(file: &File) -> bool {
-    const PROC_MAGIC: u64 = 0x9fa0;
-    let volume = rustix::fs::fstatfs(file).ok();
-    volume.is_some_and(|volume| u64::try_from(volume.f_type).is_ok_and(|kind| kind == PROC_MAGIC))
-}
-
 /// Where an open file really lies, whatever links led there. Asked of the descriptor, because a
 /// link may be switched at any time; without `/proc`, of the path.
 pub fn real_path(file: &File, path: &Path) -> io::Result<PathBuf> {
@@ -59,7 +52,12 @@ const COMPRESSED: [&[u8]; 5] =
 pub fn is_compressed(file: &File) -> bool {
     let mut head = [0; 6];
     let length = file.read_at(&mut head, 0).unwrap_or(0);
-    COMPRESSED.iter().any(|magic| head[..length].starts_with(magic))
+    begins_compressed(&head[..length])
+}
+
+/// Whether these are the first bytes of a compressed file.
+pub fn begins_compressed(head: &[u8]) -> bool {
+    COMPRESSED.iter().any(|magic| head.starts_with(magic))
 }
 
 /// Why a matched file may not be read, and the lines of YAML that help. Fluent Bit's image runs
@@ -79,14 +77,25 @@ pub fn why_unreadable(path: &Path) -> String {
     }
 }
 
+/// Whether a file is made up by the kernel, as those in `/proc` are: they say that they are regular
+/// files, and some wait for ever or take away what they give.
+pub fn is_in_proc(file: &File) -> bool {
+    const PROC_MAGIC: u64 = 0x9fa0;
+    is_on(file, PROC_MAGIC)
+}
+
+fn is_on(file: &File, magic: u64) -> bool {
+    let volume = rustix::fs::fstatfs(file).ok();
+    volume.is_some_and(|volume| u64::try_from(volume.f_type).is_ok_and(|kind| kind == magic))
+}
+
 /// Half of the volume that a file lies on, if that volume is memory: what is held there takes it
 /// from every process of the Pod.
 pub fn half_of_tmpfs(file: &File) -> Option<u64> {
     const TMPFS_MAGIC: u64 = 0x0102_1994;
     let volume = rustix::fs::fstatfs(file).ok()?;
-    let is_tmpfs = u64::try_from(volume.f_type).is_ok_and(|kind| kind == TMPFS_MAGIC);
     let size = volume.f_blocks.saturating_mul(u64::try_from(volume.f_bsize).ok()?);
-    is_tmpfs.then_some(size / 2)
+    is_on(file, TMPFS_MAGIC).then_some(size / 2)
 }
 
 /// Raises the soft limit of open files to the hard one: every followed file holds a descriptor.

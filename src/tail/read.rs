@@ -50,10 +50,7 @@ impl ReadBuffer {
         if self.trusts_files {
             return Ok(true);
         }
-        let mut beginning = [0; MARKER_REACH];
-        let length = head.len().min(MARKER_REACH);
-        let filled = read_once(file, &mut beginning[..length], 0)?;
-        Ok(beginning[..filled] == head[..length])
+        begins_with(file, head)
     }
 
     /// Reads up to `length` bytes from `from.offset`, and the bytes before it, in one call.
@@ -105,6 +102,14 @@ impl ReadBuffer {
     fn index(&self, offset: u64) -> usize {
         usize::try_from(offset - self.begin).map_or(self.filled, |index| index.min(self.filled))
     }
+}
+
+/// Whether the file begins with `head`, of which there are up to [`MARKER_REACH`] bytes.
+pub fn begins_with(file: &File, head: &[u8]) -> io::Result<bool> {
+    let mut beginning = [0; MARKER_REACH];
+    let length = head.len().min(MARKER_REACH);
+    let filled = read_once(file, &mut beginning[..length], 0)?;
+    Ok(beginning[..filled] == head[..length])
 }
 
 #[cfg(test)]

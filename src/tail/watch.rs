@@ -48,6 +48,20 @@ pub enum What {
     Unknown,
 }
 
+impl Notice {
+    /// Whether it is about what bears this name.
+    pub fn is_about(&self, name: &Path) -> bool {
+        self.what.is_about_a_name() && self.path == name
+    }
+}
+
+impl What {
+    /// Whether it is about what bears a name, and not about the bytes behind it.
+    pub fn is_about_a_name(self) -> bool {
+        matches!(self, Self::Appeared | Self::Arrived(_) | Self::Left(_) | Self::Vanished)
+    }
+}
+
 /// See the head of this file.
 pub struct Watch {
     names: Inotify,
@@ -134,6 +148,13 @@ impl Watch {
         drop(self.data.watches().remove(covered.data));
     }
 
+    /// Whether another directory, or none, has the path of one that is watched. The kernel is silent
+    /// about that for as long as we hold a file that was deleted from it.
+    pub fn has_lost_one(&self) -> bool {
+        let inode = |path: &Path| std::fs::metadata(here(path)).ok().map(|there| there.ino());
+        self.covered.iter().any(|(path, covered)| inode(path) != Some(covered.inode))
+    }
+
     /// Whether notices come for what lies in this directory.
     pub fn covers(&self, directory: &Path) -> bool {
         self.covered.contains_key(directory)
@@ -151,12 +172,17 @@ impl Watch {
 
     /// The notices about names that have come, in order.
     pub fn take_names(&mut self) -> Vec<Notice> {
-        take(&mut self.names, &self.by_name_watch, &mut self.buffer)
+        let mut ended = Vec::new();
+        let notices = take(&mut self.names, &self.by_name_watch, &mut self.buffer, &mut ended);
+        for path in ended {
+            self.uncover(&path);
+        }
+        notices
     }
 
     /// The notices about data that have come, in order.
     pub fn take_data(&mut self) -> Vec<Notice> {
-        take(&mut self.data, &self.by_data_watch, &mut self.buffer)
+        take(&mut self.data, &self.by_data_watch, &mut self.buffer, &mut Vec::new())
     }
 }
 
@@ -169,16 +195,22 @@ pub fn is_limit(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
+/// `ended` gets the directories whose watch the kernel has ended, because they are gone: another
+/// one may come under the same path, and even under the same inode number.
 fn take(
     instance: &mut Inotify,
     directories: &HashMap<WatchDescriptor, PathBuf>,
     buffer: &mut [u8],
+    ended: &mut Vec<PathBuf>,
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
     while let Ok(events) = instance.read_events(buffer) {
         for event in events {
             let what = what_of(event.mask, event.cookie);
             let directory = directories.get(&event.wd);
+            if event.mask.contains(EventMask::IGNORED) {
+                ended.extend(directory.cloned());
+            }
             let notice = match (directory, event.name, what) {
                 (Some(directory), Some(name), Some(what)) => {
                     Notice { path: directory.join(name), what }
@@ -202,6 +234,7 @@ fn what_of(mask: EventMask, cookie: u32) -> Option<What> {
         (EventMask::Q_OVERFLOW, What::Unknown),
         (EventMask::DELETE_SELF, What::Unknown),
         (EventMask::MOVE_SELF, What::Unknown),
+        (EventMask::UNMOUNT, What::Unknown),
         (EventMask::CREATE, What::Appeared),
         (EventMask::MOVED_TO, What::Arrived(cookie)),
         (EventMask::MOVED_FROM, What::Left(cookie)),

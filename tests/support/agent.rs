@@ -113,13 +113,28 @@ impl Told {
         self.start_inside(&[])
     }
 
+    /// Starts it by a program that takes a command line behind its arguments and becomes it,
+    /// also as another user: a copy of the agent lies where anyone may read it.
+    pub fn start_readable_inside(&self, wrapper: &[&str]) -> TestAgent {
+        let directory = tempfile::tempdir().unwrap();
+        let anyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(directory.path(), anyone).unwrap();
+        let agent = directory.path().join("log-ambassador");
+        std::fs::copy(env!("CARGO_BIN_EXE_log-ambassador"), &agent).unwrap();
+        self.start_from(directory, wrapper, agent.to_str().unwrap())
+    }
+
     /// Starts it by a program that takes a command line behind its arguments and becomes it.
     pub fn start_inside(&self, wrapper: &[&str]) -> TestAgent {
         let directory = tempfile::tempdir().unwrap();
+        self.start_from(directory, wrapper, env!("CARGO_BIN_EXE_log-ambassador"))
+    }
+
+    fn start_from(&self, directory: tempfile::TempDir, wrapper: &[&str], agent: &str) -> TestAgent {
         let config = directory.path().join("fluent-bit.conf");
         std::fs::write(&config, self.configuration()).unwrap();
         std::fs::write(directory.path().join("parsers.conf"), &self.parsers).unwrap();
-        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_log-ambassador")]);
+        let mut words = wrapper.iter().copied().chain([agent]);
         let mut command = Command::new(words.next().expect("at least the agent"));
         command
             .args(words)
@@ -237,6 +252,18 @@ impl TestAgent {
         let directory = format!("/proc/{}/fd", self.child.id());
         let entries = std::fs::read_dir(directory).unwrap().flatten();
         entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect()
+    }
+
+    /// Waits until it is told about names and data in some directory. What happens to files from
+    /// then on does not go unnoticed.
+    pub fn wait_until_watching(&self) {
+        let directory = format!("/proc/{}/fdinfo", self.child.id());
+        let watches = || {
+            let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+            let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+            texts.filter(|text| text.contains("inotify wd:")).count()
+        };
+        wait_until("it watches its directories", || watches() == 2);
     }
 
     /// The most memory it has taken so far, in bytes.
