@@ -30,10 +30,10 @@ pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
 use self::wait::Sleeper;
 pub use self::wait::{Waker, waker};
-use crate::buffer::{Chunk, Delivery, Fate, Home, Router, Sealing};
+use crate::buffer::{Chunk, Delivery, Fate, Home, Packer, Router, Sealing};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
-use crate::model::{Counters, FileId, Mentions, Tag};
+use crate::model::{Codec, Counters, FileId, Mentions, Tag};
 use crate::tail::{ReadBuffer, Seen, Watch, watch};
 
 /// Takes the deliveries of one output.
@@ -66,6 +66,8 @@ pub struct Parts {
     pub router: Router,
     /// The outputs, in the router's order.
     pub outlets: Vec<Outlet>,
+    /// For each of them what compresses its chunks, if anything does.
+    pub packers: Vec<Option<Packer>>,
     /// Where chunks come home to.
     pub home: Arc<Home>,
     /// Where positions are kept, and for which inputs (by number).
@@ -397,20 +399,47 @@ impl Ingest {
     fn hand_over(&mut self) {
         for number in 0..self.parts.inputs.len() {
             for chunk in self.parts.inputs[number].chunks.take_sealed() {
-                self.deliver(chunk);
+                self.deliver(number, chunk);
             }
         }
     }
 
-    fn deliver(&mut self, chunk: Chunk) {
+    fn deliver(&mut self, number: usize, mut chunk: Chunk) {
         self.parts.counters.chunks.add(1);
         self.parts.counters.events.add(u64::from(chunk.events));
         self.away += 1;
         self.away_bytes += chunk.file_bytes();
         let outputs = self.parts.router.route(&chunk.tag);
+        self.pack(number, &mut chunk, &outputs);
         let deliveries = Delivery::of(chunk, outputs.len(), &self.parts.home);
         for (output, delivery) in outputs.into_iter().zip(deliveries) {
             (self.parts.outlets[output])(delivery);
+        }
+    }
+
+    /// Compresses a chunk, once for all outputs that want it so. Outputs that want it otherwise
+    /// each get their own form.
+    fn pack(&mut self, number: usize, chunk: &mut Chunk, outputs: &[usize]) {
+        let packers = &mut self.parts.packers;
+        let codec_of = |output: &usize| packers[*output].as_ref().map(Packer::codec);
+        let wanted: Vec<Option<Codec>> = outputs.iter().map(codec_of).collect();
+        let is_for_all = wanted.iter().all(|codec| *codec == wanted[0]);
+        for (at, &output) in outputs.iter().enumerate() {
+            let Some(packer) = &mut packers[output] else {
+                continue;
+            };
+            let codec = packer.codec();
+            if wanted[..at].contains(&Some(codec)) {
+                continue;
+            }
+            match packer.pack(&chunk.entries) {
+                Some(packed) if is_for_all => {
+                    let buffer = chunk.replace(codec, packed);
+                    self.parts.inputs[number].chunks.recycle(buffer);
+                }
+                Some(packed) => chunk.add_form(codec, packed),
+                None => {}
+            }
         }
     }
 
