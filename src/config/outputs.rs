@@ -3,31 +3,41 @@
 //! In:  a section, and the backoff that `[SERVICE]` sets
 //! Out: [`forward::Settings`](crate::forward::Settings)
 
+use std::path::Path;
+
 use super::env::Variables;
 use super::error::Report;
 use super::filters::read_match;
 use super::keys::{FORWARD, Group, NETWORK, OUTPUT, TLS};
-use super::tree::Section;
+use super::service::read_preferred;
+use super::tree::{Section, Tree};
+use super::upstreams;
 use super::values::Values;
-use crate::forward::{Backoff, RetryLimit, Settings};
+use crate::forward::{Backoff, Family, RetryLimit, Settings};
 use crate::model::{Pattern, units};
 
 static GROUPS: &[&Group] = &[&OUTPUT, &NETWORK, &TLS, &FORWARD];
 
 /// What an output is told beside its own section.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings {
+pub(super) struct Surroundings<'a> {
     /// It is the only output, and there is one input: it may go without a `Match`.
     pub(super) is_alone: bool,
     /// `scheduler.base` and `scheduler.cap`.
     pub(super) backoff: Backoff,
+    /// `dns.prefer_ipv4` and `dns.prefer_ipv6`.
+    pub(super) preferred: Option<Family>,
+    /// The main file.
+    pub(super) main: &'a Path,
+    /// What it says: in YAML it may hold the nodes.
+    pub(super) tree: &'a Tree,
 }
 
 /// Reads a section with `Name forward`. `number` counts the outputs from 0 and makes its name.
 pub(super) fn read_forward(
     section: &Section,
     number: usize,
-    surroundings: Surroundings,
+    surroundings: Surroundings<'_>,
     variables: &Variables<'_>,
     report: &mut Report,
 ) -> Settings {
@@ -42,10 +52,45 @@ pub(super) fn read_forward(
         warn_of_no_match(&settings, &values, report);
     }
     settings.backoff = surroundings.backoff;
-    settings.require_ack = values.boolean("Require_ack_response").unwrap_or(settings.require_ack);
     settings.retry_limit = read_retry_limit(&values, report);
+    settings.retry_max_age = values.time("Retry_Max_Age").filter(|age| !age.is_zero());
+    settings.workers = read_workers(&values, report);
+    settings.preferred = surroundings.preferred;
     read_network(&mut settings, &values, report);
+    read_connection(&mut settings, &values);
+    if let Some(found) = values.find("Upstream") {
+        for key in ["Host", "Port"] {
+            if let Some(unused) = values.find(key) {
+                report.note(&unused.place, "not used: the nodes of Upstream are");
+            }
+        }
+        let (main, tree) = (surroundings.main, surroundings.tree);
+        let source = upstreams::Source { name: &found.value, place: &found.place, main, tree };
+        settings.nodes = upstreams::read(source, &settings, variables, report);
+    }
     settings
+}
+
+/// What a connection is told; the same keys in a `[NODE]` win over those of the output.
+pub(super) fn read_connection(settings: &mut Settings, values: &Values) {
+    settings.require_ack = values.boolean("Require_ack_response").unwrap_or(settings.require_ack);
+}
+
+/// Beyond a few connections, one thread is what bounds the rate.
+fn read_workers(values: &Values, report: &mut Report) -> u32 {
+    const MOST: u32 = 16;
+    let Some(number) = values.integer("Workers") else {
+        return 1;
+    };
+    // 0 has Fluent Bit send without a thread of its own: over one connection, too.
+    let workers = u32::try_from(number).unwrap_or(u32::MAX).max(1);
+    if number < 0 || workers > MOST {
+        let taken = if number < 0 { 1 } else { MOST };
+        let message = format!("{number} is not from 0 to {MOST}; {taken} is taken");
+        report.warn(&values.place("Workers"), message);
+        return taken;
+    }
+    workers
 }
 
 fn warn_of_no_match(settings: &Settings, values: &Values, report: &mut Report) {
@@ -55,7 +100,7 @@ fn warn_of_no_match(settings: &Settings, values: &Values, report: &mut Report) {
     }
 }
 
-fn read_port(values: &Values, report: &mut Report) -> u16 {
+pub(super) fn read_port(values: &Values, report: &mut Report) -> u16 {
     const DEFAULT: u16 = 24_224;
     let Some(number) = values.integer("Port") else {
         return DEFAULT;
@@ -106,6 +151,11 @@ fn read_network(settings: &mut Settings, values: &Values, report: &mut Report) {
     if let Some(time) = values.time("net.io_timeout").filter(|time| !time.is_zero()) {
         settings.io_timeout = time;
         settings.ack_timeout = time;
+    }
+    settings.preferred =
+        read_preferred(values, "net.dns.prefer_ipv4", "net.dns.prefer_ipv6").or(settings.preferred);
+    if let Some(age) = values.time("net.max_connection_age") {
+        settings.max_connection_age = Some(age).filter(|age| !age.is_zero());
     }
     if let Some(text) = values.text("net.source_address") {
         settings.source_address = text.parse().ok();

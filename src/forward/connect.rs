@@ -1,7 +1,7 @@
-//! Opens a connection to the first address of a name that takes one.
+//! Looks names up and opens connections.
 //!
-//! In:  host, port, deadlines
-//! Out: a connected socket, or what each address answered
+//! In:  host and port, or an address; deadlines
+//! Out: all addresses; a connected socket
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,20 +18,18 @@ const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// How long a look-up of the name may take.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Looks the name up anew and tries all its addresses, in the order given.
-pub(super) async fn connect(settings: &Settings) -> Result<TcpStream, Failure> {
-    let addresses = look_up(&settings.host, settings.port).await?;
-    let mut answers = Vec::new();
-    for address in addresses {
-        match connect_to(address, settings).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => answers.push(format!("{address}: {error}")),
-        }
-    }
-    Err(Failure::Connect { answers: answers.join("; ") })
+/// Connects to one address of the host.
+pub(super) async fn connect(
+    address: SocketAddr,
+    settings: &Settings,
+) -> Result<TcpStream, Failure> {
+    connect_to(address, settings)
+        .await
+        .map_err(|error| Failure::Connect { answer: format!("{address}: {error}") })
 }
 
-async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+/// All addresses of a name, as the system gives them.
+pub(super) async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let resolve = |reason: String| Failure::Resolve { host: host.to_owned(), reason };
     let addresses = match timeout(LOOKUP_LIMIT, lookup_host((host, port))).await {
         Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
@@ -79,26 +77,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_that_refuses_does_not_keep_us_from_the_next_one_of_the_name() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        // `localhost` may have an IPv6 address as well, on which nobody listens.
-        let stream = connect(&Settings::new("forward.0", "localhost", port)).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap().port(), port);
-    }
-
-    #[tokio::test]
-    async fn what_each_address_answered_is_told() {
-        let port = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
-        let failure = connect(&Settings::new("forward.0", "127.0.0.1", port)).await.unwrap_err();
-        let text = failure.to_string();
-        assert!(text.contains(&format!("127.0.0.1:{port}: ")), "{text}");
+    async fn what_an_address_answered_is_told() {
+        let address = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+        let settings = Settings::new("forward.0", "127.0.0.1", address.port());
+        let text = connect(address, &settings).await.unwrap_err().to_string();
+        assert!(text.contains(&format!("cannot connect: {address}: ")), "{text}");
     }
 
     #[tokio::test]
     async fn a_name_that_nobody_knows_is_told_with_what_to_look_at() {
-        let settings = Settings::new("forward.0", "no-such-host.invalid", 24224);
-        let text = connect(&settings).await.unwrap_err().to_string();
+        let text = look_up("no-such-host.invalid", 24224).await.unwrap_err().to_string();
         assert!(text.contains("cannot resolve 'no-such-host.invalid'"), "{text}");
         assert!(text.contains("check `Host`"), "{text}");
     }

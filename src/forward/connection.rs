@@ -1,10 +1,12 @@
 //! One connection, from the first frame to the failure that ends it.
 //!
-//! In:  chunks that wait
+//! In:  the chunks its lane hands out, which knows the window
 //! Out: frames on the wire; chunks whose acknowledgement came; at the end, those still unconfirmed
 //!
-//! Several chunks are on their way at once, within a window of bytes. Whatever is unexpected
-//! destroys the connection: an acknowledgement read late must never answer another chunk.
+//! Whatever is unexpected destroys the connection: an acknowledgement read late must never answer
+//! another chunk. Only a second acknowledgement of a chunk that was confirmed on this connection
+//! is let pass: ids are matched one by one, so it can answer nothing else, and what is on its way
+//! would arrive twice.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -14,13 +16,14 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use super::lane::Queue;
 use super::pending::Pending;
-use super::{Failure, Inlet, Settings};
+use super::{Failure, Settings};
 use crate::protocol::ack::AckDecoder;
-use crate::protocol::frame;
+use crate::protocol::frame::{self, ChunkId};
 
-/// The most bytes that are unacknowledged on the wire, unless one frame alone is larger.
-const WINDOW: usize = 4_000_000;
+/// How many confirmed chunks are remembered, for acknowledgements that come twice.
+const REMEMBERED: usize = 64;
 /// How long an acknowledgement is waited for that a later one has overtaken.
 const OVERTAKEN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -31,9 +34,8 @@ pub(super) struct Connection<'a> {
     acks: AckDecoder,
     outgoing: Option<Outgoing>,
     unconfirmed: VecDeque<Sent>,
-    /// Bytes of entries in `outgoing` and `unconfirmed`.
-    in_window: usize,
-    confirmed: u64,
+    /// Confirmed a moment ago.
+    recent: VecDeque<ChunkId>,
 }
 
 /// A frame that is being written.
@@ -58,8 +60,6 @@ pub(super) struct Ended {
     pub(super) failure: Failure,
     /// What has to go again, in order.
     pub(super) unconfirmed: VecDeque<Pending>,
-    /// How many chunks were confirmed on it.
-    pub(super) confirmed: u64,
 }
 
 impl<'a> Connection<'a> {
@@ -71,51 +71,45 @@ impl<'a> Connection<'a> {
             acks: AckDecoder::new(),
             outgoing: None,
             unconfirmed: VecDeque::new(),
-            in_window: 0,
-            confirmed: 0,
+            recent: VecDeque::new(),
         }
     }
 
-    /// Sends what waits and takes acknowledgements, until something goes wrong.
-    pub(super) async fn run(mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) -> Ended {
+    /// Sends what the queue hands out and takes acknowledgements, until something goes wrong or
+    /// the queue wants the connection to end.
+    pub(super) async fn run(mut self, queue: &Queue) -> Ended {
         let failure = loop {
-            self.begin_frame(waiting, inlet);
-            if let Err(failure) = self.step(inlet).await {
+            self.begin_frame(queue);
+            if queue.is_left() {
+                break Failure::Left;
+            }
+            if let Err(failure) = self.step(queue).await {
                 break failure;
             }
         };
         let mut unconfirmed: VecDeque<Pending> =
             self.unconfirmed.into_iter().map(|sent| sent.pending).collect();
         unconfirmed.extend(self.outgoing.map(|outgoing| outgoing.pending));
-        Ended { failure, unconfirmed, confirmed: self.confirmed }
+        Ended { failure, unconfirmed }
     }
 
-    /// Takes the next chunk, if the window has room for it.
-    fn begin_frame(&mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) {
+    /// Takes the next chunk, if one may go.
+    fn begin_frame(&mut self, queue: &Queue) {
         if self.outgoing.is_some() {
             return;
         }
-        if waiting.is_empty() {
-            waiting.extend(inlet.take().map(Pending::new));
-        }
-        let Some(next) = waiting.front() else {
+        let Some(pending) = queue.take() else {
             return;
         };
-        let length = next.chunk().entries.len();
-        if self.in_window > 0 && self.in_window + length > WINDOW {
-            return;
-        }
-        self.in_window += length;
-        let pending = waiting.pop_front().expect("it was there a moment ago");
         let (mut head, mut tail) = (Vec::new(), Vec::new());
         let id = self.settings.require_ack.then_some(&pending.id);
-        frame::head(&pending.chunk().tag, length, &mut head);
-        frame::tail(pending.chunk().events, id, &mut tail);
+        frame::head(pending.tag(), pending.entries().len(), &mut head);
+        frame::tail(pending.events(), id, &mut tail);
         self.outgoing =
             Some(Outgoing { pending, head, tail, written: 0, progress: Instant::now() });
     }
 
-    async fn step(&mut self, inlet: &Inlet) -> Result<(), Failure> {
+    async fn step(&mut self, queue: &Queue) -> Result<(), Failure> {
         let interest = match self.outgoing {
             Some(_) => Interest::READABLE | Interest::WRITABLE,
             None => Interest::READABLE,
@@ -126,34 +120,34 @@ impl<'a> Connection<'a> {
             ready = self.stream.ready(interest) => {
                 let ready = ready?;
                 if ready.is_writable() {
-                    self.write()?;
+                    self.write(queue)?;
                 }
                 if ready.is_readable() {
-                    self.read()?;
+                    self.read(queue)?;
                 }
             }
-            // Losing is harmless: chunks stay in the inlet, and it is looked into each time.
-            () = inlet.arrived(), if self.outgoing.is_none() => {}
+            // Losing is harmless: chunks stay in the queue, and it is looked into each time.
+            () = queue.changed(), if self.outgoing.is_none() => {}
             // Losing is harmless: the deadline is worked out anew.
             () = sleep_until(deadline) => return Err(missed),
         }
         Ok(())
     }
 
-    fn write(&mut self) -> Result<(), Failure> {
+    fn write(&mut self, queue: &Queue) -> Result<(), Failure> {
         let Some(outgoing) = &mut self.outgoing else {
             return Ok(());
         };
         match outgoing.write(&self.stream) {
             Ok(false) => {}
-            Ok(true) => self.finish_frame(),
+            Ok(true) => self.finish_frame(queue),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.into()),
         }
         Ok(())
     }
 
-    fn finish_frame(&mut self) {
+    fn finish_frame(&mut self, queue: &Queue) {
         let Some(outgoing) = self.outgoing.take() else {
             return;
         };
@@ -161,17 +155,19 @@ impl<'a> Connection<'a> {
             let since = Instant::now();
             self.unconfirmed.push_back(Sent { pending: outgoing.pending, since, overtaken: None });
         } else {
-            self.confirm(outgoing.pending);
+            self.confirm(outgoing.pending, queue);
         }
     }
 
-    fn confirm(&mut self, pending: Pending) {
-        self.in_window -= pending.chunk().entries.len();
-        self.confirmed += 1;
-        pending.acknowledged();
+    fn confirm(&mut self, pending: Pending, queue: &Queue) {
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(pending.id);
+        queue.confirm(pending);
     }
 
-    fn read(&mut self) -> Result<(), Failure> {
+    fn read(&mut self, queue: &Queue) -> Result<(), Failure> {
         let mut bytes = [0; 4096];
         confirm_at_once(&self.stream);
         loop {
@@ -182,20 +178,24 @@ impl<'a> Connection<'a> {
                 Err(error) => return Err(error.into()),
             }
             // Before the next read: what came before a close still counts.
-            self.take_acks()?;
+            self.take_acks(queue)?;
         }
     }
 
-    fn take_acks(&mut self) -> Result<(), Failure> {
+    fn take_acks(&mut self, queue: &Queue) -> Result<(), Failure> {
         while let Some(id) = self.acks.next_id()? {
             let Some(at) = self.unconfirmed.iter().position(|sent| sent.pending.id.is(id)) else {
+                if self.recent.iter().any(|recent| recent.is(id)) {
+                    queue.note_twice();
+                    continue;
+                }
                 return Err(Failure::ForeignAck { id: String::from_utf8_lossy(id).into_owned() });
             };
             for earlier in self.unconfirmed.range_mut(..at) {
                 earlier.overtaken.get_or_insert_with(Instant::now);
             }
             if let Some(sent) = self.unconfirmed.remove(at) {
-                self.confirm(sent.pending);
+                self.confirm(sent.pending, queue);
             }
         }
         Ok(())
@@ -231,8 +231,7 @@ fn confirm_at_once(stream: &TcpStream) {
 impl Outgoing {
     /// Writes as much as the socket takes. True: that was all of it.
     fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
-        let entries = &self.pending.chunk().entries;
-        let parts = [&self.head[..], &entries[..], &self.tail[..]];
+        let parts = [&self.head[..], self.pending.entries(), &self.tail[..]];
         let total: usize = parts.iter().map(|part| part.len()).sum();
         let mut skip = self.written;
         let rest = parts.map(|part| {
@@ -254,10 +253,11 @@ mod tests {
 
     use super::*;
     use crate::buffer::{Budget, Delivery, Home, OpenChunk};
+    use crate::forward::lane::tests::queue_of;
     use crate::model::{FileId, SpanId, Tag};
 
     /// A chunk of one event of `size` bytes.
-    fn pending(size: usize) -> Pending {
+    fn delivery(number: u8, size: usize) -> Delivery {
         let memory = Budget::new(usize::MAX, Arc::new(|| ())).try_reserve(size);
         let mut open = OpenChunk::new(
             Vec::with_capacity(size),
@@ -265,21 +265,21 @@ mod tests {
             std::time::Instant::now(),
         );
         open.bytes_mut().resize(size, 0xc0);
-        open.add(FileId(1), SpanId { generation: 0, number: 0 }, 1);
-        let chunk = open.seal([7; 16], Tag::new("a"), size);
+        open.add(FileId(1), SpanId { generation: 0, number: 0 }, 0, 1);
+        let chunk = open.seal([number; 16], Tag::new("a"), size);
         let home = Home::new(Box::new(|| ()));
-        Pending::new(Delivery::of(chunk, 1, &home).remove(0))
+        Delivery::of(chunk, 1, &home).remove(0)
     }
 
     /// Runs one connection to a receiver that accepts and then does nothing.
-    async fn run_against_silence(settings: &Settings, chunks: Vec<Pending>) -> Ended {
+    async fn run_against_silence(settings: &Settings, chunks: Vec<Delivery>) -> Ended {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
         let (silent, _) = listener.accept().await.unwrap();
-        let mut waiting = VecDeque::from(chunks);
-        let ended = Connection::new(stream, settings).run(&mut waiting, &Inlet::default()).await;
+        let queue = queue_of(settings, address, chunks);
+        let ended = Connection::new(stream, settings).run(&queue).await;
         drop(silent);
-        assert!(waiting.is_empty() || !ended.unconfirmed.is_empty());
         ended
     }
 
@@ -291,20 +291,18 @@ mod tests {
     async fn a_receiver_that_takes_no_byte_is_left_after_the_io_timeout() {
         let io_timeout = Duration::from_millis(100);
         let settings = Settings { io_timeout, ..settings() };
-        let chunks = vec![pending(30_000_000)];
-        let ended = run_against_silence(&settings, chunks).await;
+        let ended = run_against_silence(&settings, vec![delivery(1, 30_000_000)]).await;
         assert!(matches!(ended.failure, Failure::Stalled { .. }), "{}", ended.failure);
-        assert_eq!(ended.confirmed, 0);
     }
 
     #[tokio::test]
     async fn a_receiver_that_never_acknowledges_is_left_after_the_ack_timeout() {
         let ack_timeout = Duration::from_millis(100);
         let settings = Settings { ack_timeout, ..settings() };
-        let ended = run_against_silence(&settings, vec![pending(10), pending(20)]).await;
+        let chunks = vec![delivery(1, 10), delivery(2, 20)];
+        let ended = run_against_silence(&settings, chunks).await;
         assert!(matches!(ended.failure, Failure::NoAck { .. }), "{}", ended.failure);
-        assert_eq!(ended.unconfirmed.len(), 2);
-        let sizes: Vec<_> = ended.unconfirmed.iter().map(|p| p.chunk().entries.len()).collect();
+        let sizes: Vec<_> = ended.unconfirmed.iter().map(|p| p.entries().len()).collect();
         assert_eq!(sizes, [10, 20], "in the same order");
     }
 
@@ -312,8 +310,8 @@ mod tests {
     async fn no_more_than_the_window_is_on_the_wire() {
         let ack_timeout = Duration::from_millis(100);
         let settings = Settings { ack_timeout, ..settings() };
-        let chunks = (0..50).map(|_| pending(100_000)).collect();
+        let chunks = (0..50).map(|number| delivery(number, 100_000)).collect();
         let ended = run_against_silence(&settings, chunks).await;
-        assert!(ended.unconfirmed.len() <= WINDOW / 100_000, "{}", ended.unconfirmed.len());
+        assert_eq!(ended.unconfirmed.len(), 40, "4 MB");
     }
 }

@@ -1,15 +1,26 @@
 //! Sends chunks to Fluentd and gives back what was acknowledged.
 //!
 //! In:  deliveries, through the [`Inlet`]
-//! Out: frames to one upstream; each delivery ends acknowledged, or lost by `Retry_Limit`
+//! Out: frames to one upstream; each delivery ends acknowledged, or lost for a named reason
+//!
+//! ```text
+//!             ┌─ dispatch (which chunk on which lane: balance, breaker, pending) ─┐
+//!  inlet ─▶ upstream ─▶ lane ─▶ connect, connection ─▶ one address                │
+//!                    └▶ lane ─▶ connect, connection ─▶ another    ◀───────────────┘
+//! ```
 //!
 //! No state is without a deadline. Any error destroys the connection; what was on it goes again,
 //! the same bytes under the same chunk id in the same order.
 
 mod backoff;
+mod balance;
+mod breaker;
 mod connect;
 mod connection;
+mod dispatch;
 mod inlet;
+mod lane;
+mod node;
 mod pending;
 pub mod settings;
 mod upstream;
@@ -18,7 +29,7 @@ use std::io;
 use std::time::Duration;
 
 pub use self::inlet::Inlet;
-pub use self::settings::{Backoff, RetryLimit, Settings};
+pub use self::settings::{Backoff, Family, Node, RetryLimit, Settings};
 pub use self::upstream::Upstream;
 use crate::protocol::ack::AckError;
 
@@ -33,11 +44,11 @@ pub enum Failure {
         /// What the resolver said.
         reason: String,
     },
-    /// No address took the connection.
-    #[error("cannot connect: {answers}")]
+    /// The address did not take the connection.
+    #[error("cannot connect: {answer}")]
     Connect {
-        /// Each address with its answer.
-        answers: String,
+        /// The address with its answer.
+        answer: String,
     },
     /// The receiver closed the connection.
     #[error("the receiver closed the connection")]
@@ -52,9 +63,7 @@ pub enum Failure {
         limit: Duration,
     },
     /// It reads, and confirms nothing.
-    #[error(
-        "no acknowledgement within {limit:?}; if the receiver never acknowledges, write `Require_ack_response Off`"
-    )]
+    #[error("no acknowledgement within {limit:?}")]
     NoAck {
         /// `net.io_timeout`, or 60 s.
         limit: Duration,
@@ -71,4 +80,23 @@ pub enum Failure {
     /// Nothing happened for an hour.
     #[error("nothing was sent for an hour")]
     Idle,
+    /// It was drained, and everything on it was acknowledged.
+    #[error("it was drained")]
+    Left,
+}
+
+impl Failure {
+    /// Whether the first chunk that was on the way may be the reason: the receiver was there, and
+    /// ended the connection or never answered. (Fluentd drops what is above `chunk_size_limit` and
+    /// stays open.)
+    fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        match self {
+            Self::Closed | Self::NoAck { .. } | Self::BadAck(AckError::WithoutAck) => true,
+            Self::Broken(error) => {
+                matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe)
+            }
+            _ => false,
+        }
+    }
 }

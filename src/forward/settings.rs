@@ -18,10 +18,16 @@ pub struct Settings {
     pub host: String,
     /// `Port`.
     pub port: u16,
+    /// `Upstream`: the nodes of its file, in place of `host` and `port`. Empty: those two.
+    pub nodes: Vec<Node>,
+    /// `Workers`: connections to each address. A tag keeps to one of them.
+    pub workers: u32,
     /// `Require_ack_response`: off means a chunk is done once the kernel has its bytes.
     pub require_ack: bool,
     /// `Retry_Limit`.
     pub retry_limit: RetryLimit,
+    /// `Retry_Max_Age` (ours): events older than this are given up.
+    pub retry_max_age: Option<Duration>,
     /// `scheduler.base` and `scheduler.cap` of `[SERVICE]`, when written there.
     pub backoff: Backoff,
     /// `scheduler.base`, for the shortest time in which Fluent Bit gives a chunk up.
@@ -35,6 +41,46 @@ pub struct Settings {
     pub ack_timeout: Duration,
     /// `net.source_address`: the local address to connect from.
     pub source_address: Option<IpAddr>,
+    /// `net.dns.prefer_ipv4` or `net.dns.prefer_ipv6`: the other family stands by. `None`: the
+    /// family of the address that the system names first.
+    pub preferred: Option<Family>,
+    /// `net.max_connection_age` (ours), give or take a fifth: tags choose their nodes again.
+    /// `None`: never. Only where there is a choice.
+    pub max_connection_age: Option<Duration>,
+}
+
+/// A `[NODE]` of an `Upstream` file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// `Name`.
+    pub name: String,
+    /// `Weight` (ours, as Fluentd has it): its part of the tags. 0: never used.
+    pub weight: u32,
+    /// `Standby` (ours, as Fluentd has it): serves while others are missing.
+    pub standby: bool,
+    /// What it is told: the output's settings, with the node's own over them. It has no nodes.
+    pub settings: Settings,
+}
+
+impl Node {
+    /// Fluentd's default.
+    pub const DEFAULT_WEIGHT: u32 = 60;
+}
+
+/// A kind of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
 }
 
 /// How often a chunk that failed is sent again before it is given up.
@@ -70,14 +116,19 @@ impl Settings {
             pattern_regex: None,
             host: host.to_owned(),
             port,
+            nodes: Vec::new(),
+            workers: 1,
             require_ack: true,
             retry_limit: RetryLimit::NoLimits,
+            retry_max_age: None,
             backoff: Backoff::default(),
             scheduler_base: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             io_timeout: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(60),
             source_address: None,
+            preferred: None,
+            max_connection_age: Some(Duration::from_secs(300)),
         }
     }
 }

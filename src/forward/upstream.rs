@@ -1,164 +1,120 @@
-//! Keeps one output going: connects, sends, and tries again.
+//! Keeps one output going: finds its nodes, runs a lane for each of their addresses, and hands the
+//! chunks that come to [`Dispatch`](super::dispatch::Dispatch).
 //!
 //! In:  the inlet
 //! Out: nothing but confirmed chunks; what fails goes again, same bytes, same id, same order
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::time::sleep;
-use tracing::{error, info, warn};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use super::connect::connect;
-use super::connection::Connection;
-use super::pending::Pending;
-use super::{Failure, Inlet, Settings};
-use crate::model::{Counters, Mentions};
+use super::connect;
+use super::dispatch::{LaneId, NodeTraits};
+use super::lane::{Common, Lane};
+use super::node::{LookUp, Node};
+use super::settings::Node as NodeSettings;
+use super::{Inlet, Settings};
+use crate::model::Counters;
 
-/// What is mentioned besides failures.
-const CONNECTED: &str = "connected";
+/// Lanes that have begun and are not started yet, at most; whoever has more waits.
+const BEGUN: usize = 64;
 
 /// See the head of this file.
 pub struct Upstream {
-    settings: Settings,
+    common: Common,
     inlet: Inlet,
-    counters: Arc<Counters>,
-    /// Gives numbers in `0.0..1.0`.
-    dice: Box<dyn FnMut() -> f64 + Send>,
-    waiting: VecDeque<Pending>,
-    /// By what went wrong, and whether a chunk was in the way of it.
-    mentions: Mentions<(String, bool)>,
-    /// Failures since a chunk was last confirmed.
-    tries: u32,
-    said_broken: bool,
+    nodes: Vec<Arc<Node>>,
+    begun: mpsc::Receiver<(usize, LaneId)>,
 }
 
 impl Upstream {
-    /// An output that takes from `inlet`.
+    /// An output that takes from `inlet`. `dice` gives numbers in `0.0..1.0`.
     pub fn new(
         settings: Settings,
         inlet: Inlet,
         counters: Arc<Counters>,
         dice: Box<dyn FnMut() -> f64 + Send>,
     ) -> Self {
-        Self {
-            settings,
-            inlet,
-            counters,
-            dice,
-            waiting: VecDeque::new(),
-            mentions: Mentions::default(),
-            tries: 0,
-            said_broken: false,
-        }
+        let look_up: LookUp = Arc::new(|host, port| Box::pin(connect::look_up(host, port)));
+        Self::with_look_up(settings, inlet, counters, dice, look_up)
+    }
+
+    pub(super) fn with_look_up(
+        settings: Settings,
+        inlet: Inlet,
+        counters: Arc<Counters>,
+        dice: Box<dyn FnMut() -> f64 + Send>,
+        look_up: LookUp,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        let common = Common::new(Arc::clone(&settings), counters, dice);
+        let (begin, begun) = mpsc::channel(BEGUN);
+        let nodes = nodes_of(&settings);
+        let count = nodes.len();
+        let node = |(number, node): (usize, NodeSettings)| {
+            let NodeSettings { weight, standby, settings, .. } = node;
+            let traits = NodeTraits { number, weight, standby };
+            let (common, look_up, begin) = (common.clone(), Arc::clone(&look_up), begin.clone());
+            Arc::new(Node::new(Arc::new(settings), traits, count, common, look_up, begin))
+        };
+        let nodes = nodes.into_iter().enumerate().map(node).collect();
+        Self { common, inlet, nodes, begun }
     }
 
     /// Runs until it is dropped. Connects at once, so that a wrong address is heard of early.
     pub async fn run(mut self) {
+        // Dropped with this future, and all that runs in it.
+        let mut running = JoinSet::new();
+        for node in &self.nodes {
+            running.spawn(Arc::clone(node).keep_resolved());
+        }
         loop {
-            let failure = self.connect_and_send().await;
-            self.take_stock(failure).await;
-        }
-    }
-
-    async fn connect_and_send(&mut self) -> Failure {
-        let stream = match connect(&self.settings).await {
-            Ok(stream) => stream,
-            Err(failure) => {
-                self.fail_first();
-                return failure;
+            tokio::select! {
+                // Losing is harmless: what is not taken stays in the channel.
+                Some((node, lane)) = self.begun.recv() => self.start(node, lane, &mut running),
+                // Losing is harmless: chunks stay in the inlet, and it is looked into each time.
+                () = self.inlet.arrived() => {}
+                // Losing is harmless: what has ended can be joined later.
+                Some(_) = running.join_next() => {}
             }
-        };
-        // Said again when a failure was said; a receiver may close the connection after each frame.
-        if self.said_broken
-            || self.mentions.due((CONNECTED.to_owned(), false), Instant::now()).is_some()
-        {
-            info!(host = %self.settings.host, port = self.settings.port, "[output:forward:{}] connected", self.settings.name);
-            self.said_broken = false;
-        }
-        let connection = Connection::new(stream, &self.settings);
-        let mut ended = connection.run(&mut self.waiting, &self.inlet).await;
-        if ended.confirmed > 0 {
-            self.tries = 0;
-        }
-        let now = Instant::now();
-        self.counters.chunks_resent.add(ended.unconfirmed.len() as u64);
-        for pending in &mut ended.unconfirmed {
-            pending.fail(now);
-        }
-        ended.unconfirmed.append(&mut self.waiting);
-        self.waiting = ended.unconfirmed;
-        ended.failure
-    }
-
-    /// Only the first chunk was tried; those behind it merely waited.
-    fn fail_first(&mut self) {
-        if self.waiting.is_empty() {
-            self.waiting.extend(self.inlet.take().map(Pending::new));
-        }
-        if let Some(first) = self.waiting.front_mut() {
-            first.fail(Instant::now());
+            self.take_in();
         }
     }
 
-    /// Says what went wrong, gives up what is beyond `Retry_Limit`, and waits.
-    async fn take_stock(&mut self, failure: Failure) {
-        if self.waiting.is_empty() && matches!(failure, Failure::Closed | Failure::Idle) {
-            // A receiver may close what is idle. The next connection waits for the next chunk.
-            self.wait_for_chunk().await;
+    fn take_in(&self) {
+        let Some(first) = self.inlet.take() else {
             return;
-        }
-        self.give_up();
-        let wait = self.settings.backoff.wait(self.tries, (self.dice)());
-        self.tries = self.tries.saturating_add(1);
-        let name = &self.settings.name;
-        let thing = (failure.to_string(), !self.waiting.is_empty());
-        if let Some(times) = self.mentions.due(thing, Instant::now()) {
-            self.said_broken = true;
-            let waiting = self.waiting.len();
-            let first = self.waiting.front().map(|pending| pending.id.to_string());
-            match first {
-                Some(id) => warn!(
-                    host = %self.settings.host, port = self.settings.port, times, waiting,
-                    "[output:forward:{name}] failed to flush chunk '{id}', retry in {:.1} seconds: {failure}",
-                    wait.as_secs_f64()
-                ),
-                None => warn!(
-                    host = %self.settings.host, port = self.settings.port, times,
-                    "[output:forward:{name}] no connection, retry in {:.1} seconds: {failure}",
-                    wait.as_secs_f64()
-                ),
-            }
-        }
-        sleep(wait).await;
-    }
-
-    async fn wait_for_chunk(&mut self) {
-        while self.waiting.is_empty() {
-            match self.inlet.take() {
-                Some(delivery) => self.waiting.push_back(Pending::new(delivery)),
-                None => self.inlet.arrived().await,
-            }
-        }
-    }
-
-    fn give_up(&mut self) {
+        };
         let now = Instant::now();
-        let waiting = std::mem::take(&mut self.waiting);
-        for pending in waiting {
-            if !pending.is_beyond(&self.settings, now) {
-                self.waiting.push_back(pending);
-                continue;
-            }
-            error!(
-                events = pending.chunk().events,
-                tries = pending.failures(),
-                "[output:forward:{}] chunk '{}' cannot be retried: Retry_Limit is reached",
-                self.settings.name,
-                pending.id
-            );
-            pending.lost();
+        let mut dispatch = self.common.dispatch();
+        dispatch.arrive(first, now);
+        while let Some(delivery) = self.inlet.take() {
+            dispatch.arrive(delivery, now);
         }
     }
+
+    fn start(&self, node: usize, lane: LaneId, running: &mut JoinSet<()>) {
+        let Some(node) = self.nodes.get(node) else {
+            return;
+        };
+        let settings = Arc::clone(&node.settings);
+        if let Some(lane) = Lane::new(&self.common, lane, settings, Arc::clone(node) as _) {
+            running.spawn(lane.run());
+        }
+    }
+}
+
+/// The nodes of the `Upstream` file, or the one that `Host` and `Port` are.
+fn nodes_of(settings: &Settings) -> Vec<NodeSettings> {
+    if settings.nodes.is_empty() {
+        return vec![NodeSettings {
+            name: settings.host.clone(),
+            weight: NodeSettings::DEFAULT_WEIGHT,
+            standby: false,
+            settings: settings.clone(),
+        }];
+    }
+    settings.nodes.clone()
 }
