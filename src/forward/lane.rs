@@ -236,6 +236,9 @@ impl Lane {
 
     async fn connect_and_send(&mut self) {
         self.refresh.refresh().await;
+        if self.queue.common.dispatch().is_over(self.queue.id) {
+            return;
+        }
         let ended = match connect(self.address, &self.settings).await {
             Ok(stream) => {
                 self.say_connected();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::dispatch::{LaneId, NodeTraits};
 use super::lane::{Common, Refresh, setback};
@@ -21,6 +21,9 @@ use super::{Failure, Settings};
 
 /// How often a name is looked up again while chunks come.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a connect waits for a look-up when an address is known.
+const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 
 /// An answer of a resolver.
 pub(super) type Answer<'a> =
@@ -115,7 +118,8 @@ impl Refresh for Node {
     fn refresh(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             if !self.is_literal() {
-                self.resolve().await.ok();
+                // An address is known: it is tried even if nobody can say whether it still holds.
+                timeout(REFRESH_LIMIT, self.resolve()).await.ok();
             }
         })
     }

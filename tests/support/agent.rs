@@ -22,6 +22,7 @@ pub struct Told {
     service: Vec<String>,
     input: Vec<String>,
     output: Vec<String>,
+    nodes: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
@@ -35,6 +36,7 @@ impl Told {
             service: vec!["Flush 0.1".to_owned(), "Drain_Quiet 100ms".to_owned()],
             input: Vec::new(),
             output: Vec::new(),
+            nodes: Vec::new(),
             environment: vec![
                 ("HOSTNAME".to_owned(), "pod-1".to_owned()),
                 ("POD_NAMESPACE".to_owned(), "shop".to_owned()),
@@ -73,6 +75,16 @@ impl Told {
         self
     }
 
+    /// Ships to nodes instead: this one, and those of further calls. Keys are lines of its `[NODE]`.
+    pub fn node(mut self, port: u16, keys: &[&str]) -> Self {
+        let number = self.nodes.len();
+        let keys: String = keys.iter().map(|key| format!("    {key}\n")).collect();
+        let node =
+            format!("[NODE]\n    Name n{number}\n    Host 127.0.0.1\n    Port {port}\n{keys}");
+        self.nodes.push(node);
+        self
+    }
+
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -88,11 +100,14 @@ impl Told {
              [INPUT]\n    Name tail\n    Path {}\n    {}\n\
              [FILTER]\n    Name record_modifier\n    Match *\n    Record hostname ${{HOSTNAME}}\n    \
              Record namespace ${{POD_NAMESPACE}}\n\
-             [OUTPUT]\n    Name forward\n    Match *\n    Host 127.0.0.1\n    Port {}\n{}",
+             [OUTPUT]\n    Name forward\n    Match *\n    {}\n{}",
             self.service.join("\n    "),
             self.path,
             input.join("\n    "),
-            self.port,
+            match self.nodes.is_empty() {
+                true => format!("Host 127.0.0.1\n    Port {}", self.port),
+                false => "Upstream upstream.conf".to_owned(),
+            },
             self.output.iter().map(|line| format!("    {line}\n")).collect::<String>(),
         )
     }
@@ -109,6 +124,8 @@ impl Told {
         std::fs::write(&config, self.configuration()).unwrap();
         let parsers = include_str!("../../config/parsers.conf");
         std::fs::write(directory.path().join("parsers.conf"), parsers).unwrap();
+        let upstream = format!("[UPSTREAM]\n    Name nodes\n{}", self.nodes.concat());
+        std::fs::write(directory.path().join("upstream.conf"), upstream).unwrap();
         let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_log-ambassador")]);
         let mut command = Command::new(words.next().expect("at least the agent"));
         command

@@ -11,6 +11,8 @@
 //!
 //! Nothing here waits or knows a socket.
 
+mod lane;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::mem;
 use std::net::SocketAddr;
@@ -19,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use self::lane::{Lane, Leaving};
 use super::balance::{self, Candidate};
-use super::breaker::Breaker;
 use super::pending::{Pending, Verdict};
 use super::settings::Family;
 use super::{Failure, Settings};
@@ -28,8 +30,6 @@ use crate::buffer::{Delivery, LossReason};
 use crate::model::Tag;
 use crate::protocol::frame::ChunkId;
 
-/// The most bytes that are unacknowledged on the wire, unless one frame alone is larger.
-const WINDOW: usize = 4_000_000;
 /// How long a tag that was moved because its lane was full stays where it is at least: each move
 /// waits for what is in flight.
 const REST: Duration = Duration::from_secs(10);
@@ -78,42 +78,6 @@ pub(super) struct NodeTraits {
     pub(super) weight: u32,
     /// `Standby`.
     pub(super) standby: bool,
-}
-
-struct Lane {
-    node: usize,
-    address: SocketAddr,
-    weight: u32,
-    standby: bool,
-    breaker: Breaker,
-    /// It connects once although there is nothing to send.
-    is_to_greet: bool,
-    is_connected: bool,
-    /// Frames acknowledged on this connection.
-    confirmed: u64,
-    /// In order of place.
-    queue: VecDeque<Pending>,
-    queued_bytes: usize,
-    frames_in_flight: usize,
-    bytes_in_flight: usize,
-    /// The frame in flight is a suspect: nothing goes beside it.
-    is_alone: bool,
-    one_frame_until: Option<Instant>,
-    leaving: Option<Leaving>,
-    /// Its address is no longer one of the node's.
-    is_gone: bool,
-    /// It has never acknowledged anything.
-    is_silent: bool,
-    changed: Arc<Notify>,
-}
-
-/// Why a connection takes no more frames and ends when the last was acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leaving {
-    /// It is old: its tags choose again.
-    Drained,
-    /// A suspect wants a fresh one.
-    Renewed,
 }
 
 /// Where a tag's chunks go.
@@ -219,27 +183,7 @@ impl Dispatch {
     fn add_lane(&mut self, node: NodeTraits, address: SocketAddr) -> LaneId {
         let id = LaneId(self.next_lane);
         self.next_lane += 1;
-        let lane = Lane {
-            node: node.number,
-            address,
-            weight: node.weight,
-            standby: node.standby,
-            breaker: Breaker::default(),
-            is_to_greet: false,
-            is_connected: false,
-            confirmed: 0,
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            frames_in_flight: 0,
-            bytes_in_flight: 0,
-            is_alone: false,
-            one_frame_until: None,
-            leaving: None,
-            is_gone: false,
-            is_silent: true,
-            changed: Arc::default(),
-        };
-        self.lanes.insert(id, lane);
+        self.lanes.insert(id, Lane::new(node, address));
         id
     }
 
@@ -309,9 +253,8 @@ impl Dispatch {
         if !is_full || !is_rested || self.lanes.len() == 1 {
             return Some(id);
         }
-        let roomy = |c: &Candidate<LaneId>| {
-            self.lanes.get(&c.id).is_some_and(|lane| lane.held() < WINDOW / 2)
-        };
+        let roomy =
+            |c: &Candidate<LaneId>| self.lanes.get(&c.id).is_some_and(|lane| lane.is_roomy());
         let others: Vec<_> = self.choosable(Some(id)).into_iter().filter(roomy).collect();
         let dice = self.throw_dice();
         let Some(other) = balance::choose(&others, dice) else {
@@ -447,7 +390,7 @@ impl Dispatch {
         let Some(lane) = self.lanes.get_mut(&id) else {
             return Step::End;
         };
-        if lane.is_gone && lane.queue.is_empty() {
+        if lane.is_over() {
             self.lanes.remove(&id);
             return Step::End;
         }
@@ -466,13 +409,18 @@ impl Dispatch {
         }
     }
 
+    /// The address of a lane is gone, and its chunks have gone elsewhere.
+    pub(super) fn is_over(&self, id: LaneId) -> bool {
+        self.lanes.get(&id).is_none_or(Lane::is_over)
+    }
+
     /// A lane is connected.
     pub(super) fn connected(&mut self, id: LaneId) {
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
         (lane.is_connected, lane.confirmed) = (true, 0);
-        if !lane.is_gone {
+        if !lane.is_over() {
             lane.leaving = None;
         }
         if !lane.breaker.is_closed() && lane.queue.is_empty() {
@@ -484,12 +432,7 @@ impl Dispatch {
     pub(super) fn take(&mut self, id: LaneId, now: Instant) -> Option<Pending> {
         self.drop_aged(id, now);
         let lane = self.lanes.get_mut(&id)?;
-        if lane.leaving.is_some() || lane.is_alone {
-            return None;
-        }
-        let window_is_one =
-            lane.breaker.is_half_open() || lane.one_frame_until.is_some_and(|until| now < until);
-        if window_is_one && lane.frames_in_flight > 0 {
+        if lane.leaving.is_some() {
             return None;
         }
         let (at, is_suspect) = lane.next(id, &self.homes, self.acks)?;
@@ -498,9 +441,7 @@ impl Dispatch {
             return None;
         }
         let length = lane.queue[at].entries().len();
-        let has_room =
-            lane.frames_in_flight == 0 || (!is_suspect && lane.bytes_in_flight + length <= WINDOW);
-        if !has_room {
+        if !lane.has_room(length, now) || (is_suspect && lane.frames_in_flight > 0) {
             return None;
         }
         let pending = lane.queue.remove(at)?;
@@ -730,75 +671,5 @@ impl Dispatch {
     }
 }
 
-impl Lane {
-    fn held(&self) -> usize {
-        self.queued_bytes + self.bytes_in_flight
-    }
-
-    fn is_full(&self) -> bool {
-        self.held() > WINDOW
-    }
-
-    /// Tags may choose it: nothing speaks against it, or its probe is connected and has nothing
-    /// to send yet.
-    fn is_up(&self) -> bool {
-        let is_idle_probe = self.breaker.is_half_open()
-            && self.is_connected
-            && self.queue.is_empty()
-            && self.frames_in_flight == 0;
-        !self.is_gone && (self.breaker.is_closed() || is_idle_probe)
-    }
-
-    /// Puts a chunk in its place. New ones belong to the end, those that come back to the front.
-    fn enqueue(&mut self, pending: Pending) {
-        self.queued_bytes += pending.entries().len();
-        let at = match self.queue.back() {
-            Some(last) if last.place() > pending.place() => {
-                self.queue.partition_point(|other| other.place() < pending.place())
-            }
-            _ => self.queue.len(),
-        };
-        self.queue.insert(at, pending);
-        self.changed.notify_one();
-    }
-
-    fn take_out(&mut self, tag: &Tag) -> Vec<Pending> {
-        let (out, kept): (Vec<_>, Vec<_>) =
-            mem::take(&mut self.queue).into_iter().partition(|pending| pending.tag() == tag);
-        self.queue = kept.into();
-        self.queued_bytes -= out.iter().map(|pending| pending.entries().len()).sum::<usize>();
-        out
-    }
-
-    /// Which chunk goes next, and whether it is a suspect: the oldest whose tag has nothing in
-    /// flight elsewhere. A suspect comes when something was acknowledged since it was refused, or
-    /// when there is nothing else.
-    fn next(&self, id: LaneId, homes: &HashMap<Tag, Home>, acks: u64) -> Option<(usize, bool)> {
-        let mut held_back: Vec<&Tag> = Vec::new();
-        let (mut suspect, mut witness) = (None, None);
-        for (at, pending) in self.queue.iter().enumerate() {
-            if held_back.contains(&pending.tag()) {
-                let first = suspect.map(|first: usize| &self.queue[first]);
-                let is_witness = first.is_some_and(|first| {
-                    first.tag() == pending.tag() && first.wants_as_witness(pending, acks)
-                });
-                if witness.is_none() && is_witness {
-                    witness = Some(at);
-                }
-                continue;
-            }
-            let home = homes.get(pending.tag());
-            if home.is_some_and(|home| home.in_flight > 0 && home.flying_on != id) {
-                held_back.push(pending.tag());
-            } else if !pending.is_suspect() {
-                return Some((at, false));
-            } else if pending.may_try_again(acks) {
-                return Some((at, true));
-            } else {
-                suspect.get_or_insert(at);
-                held_back.push(pending.tag());
-            }
-        }
-        witness.or(suspect).map(|at| (at, true))
-    }
-}
+#[cfg(test)]
+mod tests;
