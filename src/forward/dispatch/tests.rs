@@ -470,7 +470,7 @@ fn only_the_chunk_that_was_tried_has_failed_and_a_limit_gives_it_up_by_itself() 
     }
     scene.connect(0);
     let setback = scene.fail(0, Failure::Connect { answer: String::new() }, vec![]).unwrap();
-    assert_eq!(setback.waiting, 3);
+    assert_eq!(setback.waiting, 2);
     let lost = scene.dispatch.take_lost();
     assert_eq!((lost[0].0.place(), lost[0].1, lost.len()), ((0, 0), LossReason::RetryLimit, 1));
 }
