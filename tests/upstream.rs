@@ -128,6 +128,29 @@ fn standby_gets_nothing_until_all_others_fail_and_no_more_when_they_are_back() {
 }
 
 #[test]
+fn a_node_that_comes_back_gets_one_frame_until_it_has_acknowledged_one() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start().never_acknowledges());
+    fluentd.stop();
+    for file in ["a.log", "b.log", "c.log"] {
+        logs.append_sequence(file, 0..1);
+    }
+    let told = Told::to_follow(&logs, &fluentd).input("Tag app.*").output("net.io_timeout 1");
+    let agent = told.start();
+    agent.wait_for_log("failed to flush chunk");
+    fluentd.restart();
+    agent.wait_for_log("no acknowledgement within 1s");
+    fluentd.wait_for_chunks(2, SOON);
+    let (chunks, connections) = (fluentd.chunk_ids().len(), fluentd.connections());
+    assert!(chunks <= connections, "{chunks} frames on {connections} connections without an ack");
+    fluentd.behaves();
+    wait_until("all three have arrived", || {
+        let tags = fluentd.events().into_iter().map(|event| event.tag);
+        tags.collect::<BTreeSet<_>>().len() == 3
+    });
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
 fn a_node_that_answers_no_connection_is_left_for_another() {
     let (logs, other) = (LogDir::new(), FakeFluentd::start());
     // A queue of one that is full: further connections are not even refused.

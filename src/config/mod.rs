@@ -284,7 +284,7 @@ impl<'a> Loader<'a> {
     fn read_outputs(
         &mut self,
         backoff: forward::Backoff,
-        preferred: Option<forward::Family>,
+        preferred: Option<forward::IpVersion>,
     ) -> Vec<forward::Settings> {
         let sections = self.sections_of(Kind::Output, "output", "forward");
         if sections.is_empty() {
@@ -568,7 +568,7 @@ mod tests {
                 source_address: Some([127, 0, 0, 1].into()),
                 workers: 3,
                 retry_max_age: Some(seconds(3_600)),
-                preferred: Some(forward::Family::V6),
+                preferred: Some(forward::IpVersion::V6),
                 max_connection_age: None,
                 ..forward::Settings::new("forward.0", "fluentd", 24_225)
             }
@@ -580,7 +580,7 @@ mod tests {
                 pattern_regex: Some("tail".to_owned()),
                 retry_limit: RetryLimit::Times(0),
                 backoff,
-                preferred: Some(forward::Family::V4),
+                preferred: Some(forward::IpVersion::V4),
                 ..forward::Settings::new("second", "127.0.0.1", 24_224)
             }
         );

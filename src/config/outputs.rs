@@ -13,7 +13,7 @@ use super::service::read_preferred;
 use super::tree::{Section, Tree};
 use super::upstreams;
 use super::values::Values;
-use crate::forward::{Backoff, Family, RetryLimit, Settings};
+use crate::forward::{Backoff, IpVersion, RetryLimit, Settings};
 use crate::model::{Pattern, units};
 
 static GROUPS: &[&Group] = &[&OUTPUT, &NETWORK, &TLS, &FORWARD];
@@ -26,7 +26,7 @@ pub(super) struct Surroundings<'a> {
     /// `scheduler.base` and `scheduler.cap`.
     pub(super) backoff: Backoff,
     /// `dns.prefer_ipv4` and `dns.prefer_ipv6`.
-    pub(super) preferred: Option<Family>,
+    pub(super) preferred: Option<IpVersion>,
     /// The main file.
     pub(super) main: &'a Path,
     /// What it says: in YAML it may hold the nodes.

@@ -12,7 +12,7 @@ use super::keys::{Group, SERVICE};
 use super::tree::{Kind, Section};
 use super::values::Values;
 use super::{LogLevel, Service};
-use crate::forward::{Backoff, Family};
+use crate::forward::{Backoff, IpVersion};
 
 static GROUPS: &[&Group] = &[&SERVICE];
 
@@ -23,7 +23,7 @@ pub(super) struct ServiceSettings {
     /// `scheduler.base` and `scheduler.cap`, which hold for every output.
     pub(super) backoff: Backoff,
     /// `dns.prefer_ipv4` and `dns.prefer_ipv6`, which hold for every output.
-    pub(super) preferred: Option<Family>,
+    pub(super) preferred: Option<IpVersion>,
     /// `Parsers_File`: as written, with its place.
     pub(super) parser_files: Vec<(PathBuf, Place)>,
 }
@@ -122,9 +122,9 @@ impl ServiceSettings {
 }
 
 /// The family of addresses that one of these two keys prefers. IPv4 wins, as in Fluent Bit.
-pub(super) fn read_preferred(values: &Values, ipv4: &str, ipv6: &str) -> Option<Family> {
+pub(super) fn read_preferred(values: &Values, ipv4: &str, ipv6: &str) -> Option<IpVersion> {
     let is_on = |key| values.boolean(key) == Some(true);
-    is_on(ipv4).then_some(Family::V4).or_else(|| is_on(ipv6).then_some(Family::V6))
+    is_on(ipv4).then_some(IpVersion::V4).or_else(|| is_on(ipv6).then_some(IpVersion::V6))
 }
 
 /// A number of seconds; a unit is obeyed when there is one, and other text behind the number is

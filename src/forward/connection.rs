@@ -81,7 +81,7 @@ impl<'a> Connection<'a> {
         let failure = loop {
             self.begin_frame(queue);
             if queue.is_left() {
-                break Failure::Left;
+                break Failure::Served;
             }
             if let Err(failure) = self.step(queue).await {
                 break failure;
@@ -213,7 +213,7 @@ impl<'a> Connection<'a> {
         let limit = self.settings.io_timeout;
         let write = self.outgoing.iter().map(|o| (o.progress + limit, Failure::Stalled { limit }));
         let never = Instant::now() + Duration::from_secs(3600);
-        acks.chain(write).min_by_key(|(at, _)| *at).unwrap_or((never, Failure::Idle))
+        acks.chain(write).min_by_key(|(at, _)| *at).unwrap_or((never, Failure::Served))
     }
 }
 

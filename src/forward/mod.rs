@@ -29,7 +29,7 @@ use std::io;
 use std::time::Duration;
 
 pub use self::inlet::Inlet;
-pub use self::settings::{Backoff, Family, Node, RetryLimit, Settings};
+pub use self::settings::{Backoff, IpVersion, Node, RetryLimit, Settings};
 pub use self::upstream::Upstream;
 use crate::protocol::ack::AckError;
 
@@ -77,12 +77,9 @@ pub enum Failure {
     /// What came back was no acknowledgement.
     #[error(transparent)]
     BadAck(#[from] AckError),
-    /// Nothing happened for an hour.
-    #[error("nothing was sent for an hour")]
-    Idle,
-    /// It was drained, and everything on it was acknowledged.
-    #[error("it was drained")]
-    Left,
+    /// We closed it: it was drained, or idle for an hour. Nothing is wrong.
+    #[error("it has served its time")]
+    Served,
 }
 
 impl Failure {

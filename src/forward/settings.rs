@@ -43,7 +43,7 @@ pub struct Settings {
     pub source_address: Option<IpAddr>,
     /// `net.dns.prefer_ipv4` or `net.dns.prefer_ipv6`: the other family stands by. `None`: the
     /// family of the address that the system names first.
-    pub preferred: Option<Family>,
+    pub preferred: Option<IpVersion>,
     /// `net.max_connection_age` (ours), give or take a fifth: tags choose their nodes again.
     /// `None`: never. Only where there is a choice.
     pub max_connection_age: Option<Duration>,
@@ -67,16 +67,16 @@ impl Node {
     pub const DEFAULT_WEIGHT: u32 = 60;
 }
 
-/// A kind of addresses.
+/// A kind of address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum IpVersion {
     /// IPv4.
     V4,
     /// IPv6.
     V6,
 }
 
-impl Family {
+impl IpVersion {
     /// The family of an address.
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }

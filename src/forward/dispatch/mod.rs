@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use self::lane::{Lane, Leaving};
 use super::balance::{self, Candidate};
 use super::pending::{Pending, Verdict};
-use super::settings::Family;
+use super::settings::IpVersion;
 use super::{Failure, Settings};
 use crate::buffer::{Delivery, LossReason};
 use crate::model::Tag;
@@ -146,15 +146,14 @@ impl Dispatch {
         node: NodeTraits,
         addresses: &[SocketAddr],
     ) -> Vec<LaneId> {
-        let first = addresses.first().map(|address| Family::of(address.ip()));
-        let wished = self
-            .settings
-            .preferred
-            .filter(|wished| addresses.iter().any(|address| Family::of(address.ip()) == *wished));
+        let first = addresses.first().map(|address| IpVersion::of(address.ip()));
+        let wished = self.settings.preferred.filter(|wished| {
+            addresses.iter().any(|address| IpVersion::of(address.ip()) == *wished)
+        });
         let family = wished.or(first);
         let mut begun = Vec::new();
         for &address in addresses {
-            let standby = node.standby || Some(Family::of(address.ip())) != family;
+            let standby = node.standby || Some(IpVersion::of(address.ip())) != family;
             let known =
                 self.lanes.values_mut().filter(|l| l.node == node.number && l.address == address);
             let mut is_known = false;
@@ -334,6 +333,9 @@ impl Dispatch {
     /// Has every tag of a lane choose again. Those for which there is no other stay.
     fn move_tags_of(&mut self, id: LaneId) {
         let is_gone = self.lanes.get(&id).is_some_and(|lane| lane.is_gone);
+        if !is_gone && !self.has_choice(id) {
+            return;
+        }
         for tag in self.tags_of(id) {
             let to = if is_gone { self.choose_any(Some(id)) } else { self.choose_up(Some(id)) };
             if let Some(to) = to {
@@ -347,16 +349,10 @@ impl Dispatch {
         let Some(lane) = self.lanes.get(&id) else {
             return Vec::new();
         };
-        let mut tags: Vec<Tag> = Vec::new();
-        for pending in &lane.queue {
-            if !tags.contains(pending.tag()) {
-                tags.push(pending.tag().clone());
-            }
-        }
         let here = self.homes.iter().filter(|(_, home)| home.lane == id).map(|(tag, _)| tag);
-        let idle: Vec<_> = here.filter(|tag| !tags.contains(tag)).cloned().collect();
-        tags.extend(idle);
-        tags
+        let mut seen = HashSet::new();
+        let all = lane.queue.iter().map(Pending::tag).chain(here);
+        all.filter(|tag| seen.insert(*tag)).cloned().collect()
     }
 
     /// Something came up again: takes over tags from lanes that are not in service. All of them,
@@ -520,8 +516,7 @@ impl Dispatch {
         (lane.frames_in_flight, lane.bytes_in_flight, lane.is_alone) = (0, 0, false);
         let (leaving, confirmed) = (lane.leaving.take(), mem::take(&mut lane.confirmed));
         let is_quiet = match failure {
-            Failure::Left => true,
-            Failure::Idle => unconfirmed.is_empty(),
+            Failure::Served => true,
             // A receiver may close what is idle, or after each frame.
             Failure::Closed => {
                 let is_idle = lane.queue.is_empty() && lane.breaker.is_closed();

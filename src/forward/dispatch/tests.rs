@@ -156,7 +156,7 @@ fn a_failed_lane_hands_its_tags_over_with_what_was_in_flight_first() {
     scene.confirm(1, suspect);
     assert!(scene.take(1).is_none());
     assert!(scene.dispatch.is_left(scene.lanes[1]), "a suspect wants a fresh connection");
-    assert_eq!(scene.fail(1, Failure::Left, vec![]), None);
+    assert_eq!(scene.fail(1, Failure::Served, vec![]), None);
     scene.connect(1);
     let suspect = scene.take(1).unwrap();
     assert_eq!(suspect.place().0, 0);
@@ -314,7 +314,7 @@ fn a_drained_connection_ends_when_it_is_empty_and_its_tags_choose_again() {
     assert!(!scene.dispatch.is_left(scene.lanes[0]), "something is in flight");
     scene.confirm(0, sent);
     assert!(scene.dispatch.is_left(scene.lanes[0]));
-    assert_eq!(scene.fail(0, Failure::Left, vec![]), None);
+    assert_eq!(scene.fail(0, Failure::Served, vec![]), None);
     let on: Vec<_> = scene.lanes.iter().map(|id| scene.dispatch.lanes[id].queue.len()).collect();
     assert_eq!(on.iter().sum::<usize>(), 1);
     let mut alone = Scene::new(settings(), &[(60, false)], &[0.5]);
@@ -339,7 +339,7 @@ fn an_address_that_is_no_longer_named_is_left_and_a_new_one_is_a_lane() {
     assert!(scene.take(1).is_none(), "its tag is in flight on the old address");
     scene.confirm(0, sent);
     assert!(scene.dispatch.is_left(scene.lanes[0]));
-    assert_eq!(scene.fail(0, Failure::Left, vec![]), None);
+    assert_eq!(scene.fail(0, Failure::Served, vec![]), None);
     assert_eq!(scene.step(0), Step::End);
     assert_eq!(numbers(&scene.take_all(1)), [1]);
     assert_eq!(scene.dispatch.set_addresses(node, &[address(7)]), [], "nothing new");
@@ -363,8 +363,8 @@ fn the_family_that_the_system_does_not_name_first_stands_by() {
     let v6 = SocketAddr::from(([0_u16, 0, 0, 0, 0, 0, 0, 1], 1));
     for (preferred, expected) in [
         (None, [false, true]),
-        (Some(Family::V4), [false, true]),
-        (Some(Family::V6), [true, false]),
+        (Some(IpVersion::V4), [false, true]),
+        (Some(IpVersion::V6), [true, false]),
     ] {
         let mut scene = Scene::new(Settings { preferred, ..settings() }, &[], &[0.5]);
         let node = NodeTraits { number: 0, weight: 60, standby: false };
@@ -402,7 +402,7 @@ fn a_chunk_refused_always_is_halved_once_another_was_taken_and_a_single_event_is
     assert_eq!(witness.place(), (1, 0));
     scene.confirm(0, witness);
     assert!(scene.take(0).is_none());
-    assert_eq!(scene.fail(0, Failure::Left, vec![]), None, "the suspect gets a fresh connection");
+    assert_eq!(scene.fail(0, Failure::Served, vec![]), None, "the suspect gets a fresh connection");
     assert_eq!(scene.refuse(0), (0, 0));
     assert_eq!(scene.dispatch.take_halved().len(), 1);
     // The first half is refused; the second is taken, and is the witness against it.
@@ -415,7 +415,7 @@ fn a_chunk_refused_always_is_halved_once_another_was_taken_and_a_single_event_is
     assert_eq!(second.place(), (0, 1));
     scene.confirm(0, second);
     assert!(scene.take(0).is_none());
-    assert_eq!(scene.fail(0, Failure::Left, vec![]), None);
+    assert_eq!(scene.fail(0, Failure::Served, vec![]), None);
     assert_eq!(scene.refuse(0), (0, 0));
     let lost = scene.dispatch.take_lost();
     assert_eq!(lost.len(), 1);
@@ -443,7 +443,7 @@ fn an_acknowledgement_of_another_tag_is_witness_enough_and_no_order_is_broken() 
             }
             scene.confirm(0, taken);
             assert!(scene.take(0).is_none());
-            scene.fail(0, Failure::Left, vec![]);
+            scene.fail(0, Failure::Served, vec![]);
         }
     }
     assert_eq!(order, [0, 2, 0, 3, 0, 4, 0, 5, 0], "and never chunk 1, which comes after 0");
