@@ -15,7 +15,7 @@ pub mod router;
 
 pub use budget::{Budget, Reservation};
 pub use chunk::{Chunk, OpenChunk};
-pub use delivery::{Delivery, Fate, Home};
+pub use delivery::{Delivery, Fate, Home, Loss, LossReason};
 pub use open::{OpenChunks, Sealing, SlotId};
-pub use pack::Packer;
+pub use pack::{Packer, unpack};
 pub use router::Router;

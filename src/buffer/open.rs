@@ -339,7 +339,7 @@ mod tests {
         };
         let filled = open.len() + size;
         open.bytes_mut().resize(filled, 0xc0);
-        open.add(FileId(1), SPAN, size as u64);
+        open.add(FileId(1), SPAN, 0, size as u64);
         true
     }
 

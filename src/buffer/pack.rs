@@ -7,6 +7,9 @@
 //! Buffer and state of the compression are made at the start, so that a chunk needs no memory in
 //! order to leave.
 
+use std::io::Read;
+
+use flate2::read::GzDecoder;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::open::LARGEST_CHUNK;
@@ -65,21 +68,21 @@ impl Packer {
     }
 }
 
+/// What a packer has packed, as it was. For the rare chunk that must be taken apart.
+pub fn unpack(codec: Codec, packed: &[u8]) -> Vec<u8> {
+    let mut entries = Vec::new();
+    let unpacked = match codec {
+        // One member only: some receivers read no more.
+        Codec::Gzip => GzDecoder::new(packed).read_to_end(&mut entries),
+        Codec::Zstd => zstd::Decoder::new(packed).and_then(|mut d| d.read_to_end(&mut entries)),
+    };
+    unpacked.expect("it is what a packer of ours has packed");
+    entries
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
-
-    fn unpack(codec: Codec, packed: &[u8]) -> Vec<u8> {
-        let mut entries = Vec::new();
-        match codec {
-            // One member only: some receivers read no more.
-            Codec::Gzip => flate2::read::GzDecoder::new(packed).read_to_end(&mut entries).unwrap(),
-            Codec::Zstd => zstd::Decoder::new(packed).unwrap().read_to_end(&mut entries).unwrap(),
-        };
-        entries
-    }
 
     #[test]
     fn what_is_packed_comes_out_again_however_often_the_packer_was_used() {

@@ -183,8 +183,12 @@ impl Replay {
         stop: impl Future<Output = ()>,
     ) -> Result<Exit, ReplayError> {
         let counters = Arc::new(Counters::default());
-        let options =
-            Options { counters: Arc::clone(&counters), pace: self.rate, drain_at_once: true };
+        let options = Options {
+            counters: Arc::clone(&counters),
+            pace: self.rate,
+            drain_at_once: true,
+            ..Options::default()
+        };
         let start = Instant::now();
         let outcome = tokio::select! {
             // Losing drops the agent: the user does not want to wait.

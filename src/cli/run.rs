@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::signals::Signals;
 use crate::agent::{self, AgentError, Options, Outcome};
 use crate::config::Config;
-use crate::forward::Connector;
+use crate::forward;
 
 /// Runs until a stop, and says how it ended.
 pub async fn run(config: Config) -> Result<Exit, AgentError> {
@@ -31,7 +31,7 @@ pub async fn run(config: Config) -> Result<Exit, AgentError> {
 /// Reads the files that outputs name, as a start would. The error says which is of no use.
 pub fn open_files(config: &Config) -> Result<(), String> {
     for output in &config.outputs {
-        Connector::new(output).map_err(|error| format!("{}: {error}", output.name))?;
+        forward::try_files(output).map_err(|error| format!("{}: {error}", output.name))?;
     }
     Ok(())
 }

@@ -96,7 +96,7 @@ pub enum Scope {
 
 impl Group {
     /// Every group, for the documentation.
-    pub const ALL: [&'static Self; 10] = [
+    pub const ALL: [&'static Self; 12] = [
         &SERVICE,
         &PARSER,
         &INPUT,
@@ -107,6 +107,8 @@ impl Group {
         &RECORD_MODIFIER,
         &FORWARD,
         &TLS,
+        &UPSTREAM,
+        &NODE,
     ];
 
     /// The key called `name` (in lower case).
@@ -168,6 +170,9 @@ const NO_RELOAD: &str = "not done by this version; restart the container";
 const ONE_LEVEL: &str = "[SERVICE] Log_Level holds for everything";
 const ONE_THREAD: &str = "one thread reads and one sends, so the order is kept";
 const PACED: &str = "chunks leave by size, by age and at the end of a burst";
+const PREFER_IPV4: &str =
+    "IPv6 addresses stand by; without it, those of the family that the system does not name first";
+const PREFER_IPV6: &str = "IPv4 addresses stand by";
 const SYSTEM_RESOLVER: &str = "names are looked up as the system does it";
 const MEMORY_PACES: &str = "reading is paced by memory alone";
 const POSITIONS_ARE_SAFE: &str = "positions are kept in a file of our own, synced before it counts";
@@ -326,20 +331,8 @@ pub const SERVICE: Group = Group {
         noted("Hot_Reload.Timeout", Kind::Integer, "0", "how long a reload may take", NO_RELOAD),
         noted("dns.mode", Kind::Text, "", "UDP or TCP", SYSTEM_RESOLVER),
         noted("dns.resolver", Kind::Text, "", "LEGACY or ASYNC", SYSTEM_RESOLVER),
-        noted(
-            "dns.prefer_ipv4",
-            Kind::Boolean,
-            "off",
-            "order of addresses",
-            "all addresses of a name are tried",
-        ),
-        noted(
-            "dns.prefer_ipv6",
-            Kind::Boolean,
-            "off",
-            "order of addresses",
-            "all addresses of a name are tried",
-        ),
+        obeyed("dns.prefer_ipv4", Kind::Boolean, "off", PREFER_IPV4),
+        obeyed("dns.prefer_ipv6", Kind::Boolean, "off", PREFER_IPV6),
         obeyed(
             "scheduler.base",
             Kind::Integer,
@@ -634,12 +627,23 @@ pub const OUTPUT: Group = Group {
             "bytes of chunks on disk",
             FILES_ARE_THE_BUFFER,
         ),
-        noted("Workers", Kind::Integer, "", "threads that send", ONE_THREAD),
+        obeyed(
+            "Workers",
+            Kind::Integer,
+            "1",
+            "connections to each address; a tag keeps to one of them, so that its order is kept",
+        ),
+        obeyed(
+            "Retry_Max_Age",
+            Kind::OwnTime,
+            "",
+            "gives events up that are older than this and not delivered (ours)",
+        ),
         obeyed(
             "Host",
             Kind::Text,
             "127.0.0.1",
-            "a name or an address; all addresses of a name are tried",
+            "a name or an address; each address of a name is a node",
         ),
         obeyed("Port", Kind::Integer, "24224", "the port there"),
         noted(
@@ -740,8 +744,15 @@ pub const NETWORK: Group = Group {
             "net.max_worker_connections",
             Kind::Integer,
             "0",
-            "connections of a thread",
-            ONE_CONNECTION,
+            "connections of a worker to a node",
+            "there is never more than one",
+        ),
+        obeyed(
+            "net.max_connection_age",
+            Kind::OwnTime,
+            "5m",
+            "how long a connection is used, give or take a fifth, before its tags choose their \
+             node again; only where there is a choice; 0 is for ever (ours)",
         ),
         noted(
             "net.tcp_keepalive",
@@ -761,8 +772,8 @@ pub const NETWORK: Group = Group {
         obeyed("net.source_address", Kind::Text, "", "the local address to connect from"),
         noted("net.dns.mode", Kind::Text, "", "UDP or TCP", SYSTEM_RESOLVER),
         noted("net.dns.resolver", Kind::Text, "", "LEGACY or ASYNC", SYSTEM_RESOLVER),
-        obeyed("net.dns.prefer_ipv4", Kind::Boolean, "off", "tries IPv4 addresses of a name first"),
-        obeyed("net.dns.prefer_ipv6", Kind::Boolean, "off", "tries IPv6 addresses of a name first"),
+        obeyed("net.dns.prefer_ipv4", Kind::Boolean, "off", PREFER_IPV4),
+        obeyed("net.dns.prefer_ipv6", Kind::Boolean, "off", PREFER_IPV6),
         noted(
             "net.proxy_env_ignore",
             Kind::Boolean,
@@ -1075,13 +1086,7 @@ pub const FORWARD: Group = Group {
             "",
             "a Unix socket to connect to, instead of Host and Port",
         ),
-        unsupported(
-            "Upstream",
-            Kind::Text,
-            &[],
-            "several nodes in a file of their own",
-            "write Host and Port of one node, or of a Service in front of them",
-        ),
+        obeyed("Upstream", Kind::Text, "", "a file of nodes, in place of Host and Port"),
         obeyed("Add_Option", Kind::Words, "", "KEY VALUE: added to the option of every frame")
             .repeatable(),
         noted(
@@ -1094,18 +1099,50 @@ pub const FORWARD: Group = Group {
     ],
 };
 
+/// `[UPSTREAM]` in an upstream file.
+pub const UPSTREAM: Group = Group {
+    title: "[UPSTREAM]",
+    scope: Scope::Section,
+    keys: &[obeyed("Name", Kind::Text, "", "what people call it")],
+};
+
+/// `[NODE]` in an upstream file. It may also say what the output says about the connection: the
+/// keys of `[OUTPUT] forward` and of TLS.
+pub const NODE: Group = Group {
+    title: "[NODE]",
+    scope: Scope::Plugin,
+    keys: &[
+        obeyed("Name", Kind::Text, "", "what people call it"),
+        obeyed("Host", Kind::Text, "", "a name or an address; each address of a name is a node"),
+        obeyed("Port", Kind::Integer, "", "the port there"),
+        obeyed(
+            "Weight",
+            Kind::Integer,
+            "60",
+            "its part of the tags, as in Fluentd; 0 is never used (ours)",
+        ),
+        obeyed(
+            "Standby",
+            Kind::Boolean,
+            "off",
+            "serves only while weight of other nodes is missing, as in Fluentd (ours)",
+        ),
+    ],
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_key_is_declared_twice_in_what_one_plugin_may_say() {
-        let plugins: [&[&Group]; 5] = [
+        let plugins: [&[&Group]; 6] = [
             &[&SERVICE],
             &[&PARSER],
             &[&INPUT, &TAIL],
             &[&FILTER, &RECORD_MODIFIER],
             &[&OUTPUT, &NETWORK, &TLS, &FORWARD],
+            &[&NODE, &TLS, &FORWARD],
         ];
         for groups in plugins {
             let mut names: Vec<_> = groups

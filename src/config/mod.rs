@@ -8,7 +8,8 @@
 //!              ├─▶ tree.rs ─▶ values.rs ────────┼─ parsers.rs   [PARSER], and finding the files
 //!  yaml.rs ────┘   places     env.rs: ${NAME}   ├─ inputs.rs    [INPUT]
 //!                             keys.rs: types    ├─ filters.rs   [FILTER]
-//!                                               └─ outputs.rs   [OUTPUT]
+//!                                               ├─ outputs.rs   [OUTPUT]
+//!                                               └─ upstreams.rs [UPSTREAM], [NODE]
 //! ```
 //!
 //! Where Fluent Bit 5.1 starts, we start. What it refuses is a problem, what it ignores or bends is
@@ -25,6 +26,7 @@ mod parsers;
 mod secure;
 mod service;
 mod tree;
+mod upstreams;
 mod values;
 mod yaml;
 
@@ -134,12 +136,13 @@ pub fn load(
     let variables = Variables::new(environment, &tree.variables, &mut report);
     let mut loader = Loader { main, tree: &tree, variables: &variables, report: &mut report };
 
-    let ServiceSettings { service, backoff, parser_files } = loader.read_service(environment);
+    let ServiceSettings { service, backoff, preferred, parser_files } =
+        loader.read_service(environment);
     let mut parsers = loader.read_parsers(extra_parsers, &parser_files, environment);
     loader.look_at_other_sections();
     let inputs = loader.read_inputs(&mut parsers);
     let filters = loader.read_filters();
-    let outputs = loader.read_outputs(backoff, environment);
+    let outputs = loader.read_outputs(backoff, preferred, environment);
     let parsers = parsers.finish(&mut report);
     report.sort();
 
@@ -212,9 +215,15 @@ impl<'a> Loader<'a> {
                 Kind::Plugins => {
                     self.report.note(place, "accepted, not obeyed: no plugin is loaded from files")
                 }
+                Kind::UpstreamServers if is_yaml(&place.file) => {}
                 Kind::UpstreamServers => self.report.note(
                     place,
-                    "accepted, not obeyed: only an output with Upstream would read it",
+                    "accepted, not obeyed: an output reads it from the file that Upstream names",
+                ),
+                Kind::Node if is_yaml(&place.file) => {}
+                Kind::Node => self.report.warn(
+                    place,
+                    "is ignored here; it belongs into the file that Upstream of an output names",
                 ),
                 Kind::Service | Kind::Parser | Kind::Input | Kind::Filter | Kind::Output => {}
             }
@@ -276,6 +285,7 @@ impl<'a> Loader<'a> {
     fn read_outputs(
         &mut self,
         backoff: forward::Backoff,
+        preferred: Option<forward::IpVersion>,
         environment: &Environment,
     ) -> Vec<forward::Settings> {
         let sections = self.sections_of(Kind::Output, "output", "forward");
@@ -285,7 +295,8 @@ impl<'a> Loader<'a> {
         let count = |kind| self.tree.sections.iter().filter(|section| section.kind == kind).count();
         let is_alone = count(Kind::Input) == 1 && count(Kind::Output) == 1;
         let host_name = environment.known("HOSTNAME").map_or("localhost", |(name, _)| name);
-        let surroundings = Surroundings { is_alone, backoff, host_name };
+        let (main, tree) = (self.main, self.tree);
+        let surroundings = Surroundings { is_alone, backoff, preferred, host_name, main, tree };
         let read = |(number, section)| {
             outputs::read_forward(section, number, surroundings, self.variables, self.report)
         };
@@ -561,6 +572,10 @@ mod tests {
                 io_timeout: seconds(20),
                 ack_timeout: seconds(20),
                 source_address: Some([127, 0, 0, 1].into()),
+                workers: 3,
+                retry_max_age: Some(seconds(3_600)),
+                preferred: Some(forward::IpVersion::V6),
+                max_connection_age: None,
                 ..forward::Settings::new("forward.0", "fluentd", 24_225)
             }
         );
@@ -571,6 +586,7 @@ mod tests {
                 pattern_regex: Some("tail".to_owned()),
                 retry_limit: RetryLimit::Times(0),
                 backoff,
+                preferred: Some(forward::IpVersion::V4),
                 ..forward::Settings::new("second", "127.0.0.1", 24_224)
             }
         );
@@ -680,6 +696,23 @@ mod tests {
         assert_eq!(parsers[0].time_key.as_deref(), Some("at"));
         assert_eq!(inputs[0].paths, ["/var/log/shop/*.log"]);
         assert_eq!(inputs[0].parser.as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn the_nodes_of_an_upstream_are_what_the_output_is_but_for_what_they_say_themselves() {
+        let output = |path| loaded(path).config.outputs.remove(0);
+        let outputs =
+            ["fixtures/config/right/upstream.conf", "fixtures/config/right/upstream-in-yaml.yaml"]
+                .map(output);
+        for output in outputs {
+            let [a, b] = &output.nodes[..] else { panic!("{:?}", output.nodes) };
+            assert_eq!((a.name.as_str(), a.weight, a.standby), ("a", 20, false));
+            assert_eq!((b.name.as_str(), b.weight, b.standby), ("b", 60, true));
+            assert_eq!((a.settings.host.as_str(), a.settings.port), ("10.0.0.1", 24_225));
+            assert_eq!((b.settings.host.as_str(), b.settings.port), ("b.example", 24_224));
+            assert_eq!((a.settings.require_ack, b.settings.require_ack), (true, false));
+            assert_eq!(b.settings.io_timeout, Duration::from_secs(7));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In:  a section, and the backoff that `[SERVICE]` sets
 //! Out: [`forward::Settings`](crate::forward::Settings)
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::env::Variables;
@@ -11,10 +11,12 @@ use super::error::Report;
 use super::filters::{read_match, split_words};
 use super::keys::{FORWARD, Group, NETWORK, OUTPUT, TLS};
 use super::secure::{read_secret, read_self_hostname, read_shared_key, read_tls};
-use super::tree::Section;
+use super::service::read_preferred;
+use super::tree::{Section, Tree};
+use super::upstreams;
 use super::values::Values;
-use crate::forward::settings::{IpVersion, Keepalive, Probes, Security};
-use crate::forward::{Backoff, RetryLimit, Settings, TagTemplate};
+use crate::forward::settings::{Keepalive, Probes, Security};
+use crate::forward::{Backoff, IpVersion, RetryLimit, Settings, TagTemplate};
 use crate::model::{Codec, Pattern, units};
 
 static GROUPS: &[&Group] = &[&OUTPUT, &NETWORK, &TLS, &FORWARD];
@@ -28,6 +30,12 @@ pub(super) struct Surroundings<'a> {
     pub(super) backoff: Backoff,
     /// What the Pod is called.
     pub(super) host_name: &'a str,
+    /// `dns.prefer_ipv4` and `dns.prefer_ipv6`.
+    pub(super) preferred: Option<IpVersion>,
+    /// The main file.
+    pub(super) main: &'a Path,
+    /// What it says: in YAML it may hold the nodes.
+    pub(super) tree: &'a Tree,
 }
 
 /// Reads a section with `Name forward`. `number` counts the outputs from 0 and makes its name.
@@ -49,15 +57,58 @@ pub(super) fn read_forward(
         warn_of_no_match(&settings, &values, report);
     }
     settings.backoff = surroundings.backoff;
-    settings.require_ack = values.boolean("Require_ack_response").unwrap_or(settings.require_ack);
     settings.retry_limit = read_retry_limit(&values, report);
+    settings.retry_max_age = values.time("Retry_Max_Age").filter(|age| !age.is_zero());
+    settings.workers = read_workers(&values, report);
+    settings.preferred = surroundings.preferred;
     read_network(&mut settings, &values, report);
     read_keepalive(&mut settings, &values, report);
-    read_form(&mut settings, &values, report);
+    settings.compress = read_compression(&values, report);
     settings.unix_path = read_unix_path(&values, report);
-    settings.tls = read_tls(&values, report);
-    settings.security = read_security(surroundings.host_name, &values, report);
+    read_connection(&mut settings, &values, surroundings.host_name, report);
+    if let Some(found) = values.find("Upstream") {
+        settings.unix_path = None;
+        for key in ["Host", "Port", "Unix_Path"] {
+            if let Some(unused) = values.find(key) {
+                report.note(&unused.place, "not used: the nodes of Upstream are");
+            }
+        }
+        let (main, tree) = (surroundings.main, surroundings.tree);
+        let (name, place, host_name) = (&found.value, &found.place, surroundings.host_name);
+        let source = upstreams::Source { name, place, main, tree, host_name };
+        settings.nodes = upstreams::read(source, &settings, variables, report);
+    }
     settings
+}
+
+/// What a connection is told; the same keys in a `[NODE]` win over those of the output.
+pub(super) fn read_connection(
+    settings: &mut Settings,
+    values: &Values,
+    host_name: &str,
+    report: &mut Report,
+) {
+    settings.require_ack = values.boolean("Require_ack_response").unwrap_or(settings.require_ack);
+    settings.tls = read_tls(values, settings.tls.take(), report);
+    settings.security = read_security(values, settings.security.take(), host_name, report);
+    read_form(settings, values, report);
+}
+
+/// Beyond a few connections, one thread is what bounds the rate.
+fn read_workers(values: &Values, report: &mut Report) -> u32 {
+    const MOST: u32 = 16;
+    let Some(number) = values.integer("Workers") else {
+        return 1;
+    };
+    // 0 has Fluent Bit send without a thread of its own: over one connection, too.
+    let workers = u32::try_from(number).unwrap_or(u32::MAX).max(1);
+    if number < 0 || workers > MOST {
+        let taken = if number < 0 { 1 } else { MOST };
+        let message = format!("{number} is not from 0 to {MOST}; {taken} is taken");
+        report.warn(&values.place("Workers"), message);
+        return taken;
+    }
+    workers
 }
 
 fn warn_of_no_match(settings: &Settings, values: &Values, report: &mut Report) {
@@ -67,7 +118,7 @@ fn warn_of_no_match(settings: &Settings, values: &Values, report: &mut Report) {
     }
 }
 
-fn read_port(values: &Values, report: &mut Report) -> u16 {
+pub(super) fn read_port(values: &Values, report: &mut Report) -> u16 {
     const DEFAULT: u16 = 24_224;
     let Some(number) = values.integer("Port") else {
         return DEFAULT;
@@ -119,6 +170,11 @@ fn read_network(settings: &mut Settings, values: &Values, report: &mut Report) {
         settings.io_timeout = time;
         settings.ack_timeout = time;
     }
+    settings.preferred =
+        read_preferred(values, "net.dns.prefer_ipv4", "net.dns.prefer_ipv6").or(settings.preferred);
+    if let Some(age) = values.time("net.max_connection_age") {
+        settings.max_connection_age = Some(age).filter(|age| !age.is_zero());
+    }
     if let Some(text) = values.text("net.source_address") {
         settings.source_address = text.parse().ok();
         if settings.source_address.is_none() {
@@ -150,29 +206,24 @@ fn read_keepalive(settings: &mut Settings, values: &Values, report: &mut Report)
     let is_kept = values.boolean("net.keepalive").unwrap_or(true);
     let idle_timeout = values.time("net.keepalive_idle_timeout").filter(|time| !time.is_zero());
     settings.keepalive = Keepalive { idle_timeout, frames: if is_kept { frames } else { Some(1) } };
-    let is_on = |name| values.boolean(name).unwrap_or(false);
-    settings.preferred = match (is_on("net.dns.prefer_ipv4"), is_on("net.dns.prefer_ipv6")) {
-        (true, _) => Some(IpVersion::V4),
-        (false, true) => Some(IpVersion::V6),
-        (false, false) => None,
-    };
 }
 
 /// What frames look like.
 fn read_form(settings: &mut Settings, values: &Values, report: &mut Report) {
-    settings.compress = read_compression(values, report);
-    settings.whole_seconds = values.boolean("Time_as_Integer").unwrap_or(false);
+    settings.whole_seconds = values.boolean("Time_as_Integer").unwrap_or(settings.whole_seconds);
     if settings.whole_seconds && settings.compress.is_some() {
         let message = "does not go together with Compress; take one of them out";
         report.refuse_plugin(&values.place("Time_as_Integer"), message);
     }
-    settings.tag = values.text("Tag").and_then(|text| match TagTemplate::parse(&text) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            report.refuse_plugin(&values.place("Tag"), error.to_string());
-            None
+    if let Some(text) = values.text("Tag") {
+        match TagTemplate::parse(&text) {
+            Ok(template) => settings.tag = Some(template),
+            Err(error) => report.refuse_plugin(&values.place("Tag"), error.to_string()),
         }
-    });
+    }
+    if values.find("Add_Option").is_some() {
+        settings.added_options.clear();
+    }
     for found in values.all("Add_Option") {
         match &split_words(&found.value)[..] {
             [key, _] if ["size", "chunk", "compressed"].contains(&key.as_str()) => {
@@ -206,29 +257,46 @@ fn read_unix_path(values: &Values, report: &mut Report) -> Option<PathBuf> {
     Some(path)
 }
 
-fn read_security(host_name: &str, values: &Values, report: &mut Report) -> Option<Security> {
-    let shared_key = read_shared_key(values, report);
+/// `usual` is what holds where nothing is written.
+fn read_security(
+    values: &Values,
+    usual: Option<Security>,
+    host_name: &str,
+    report: &mut Report,
+) -> Option<Security> {
+    let (name, key, user) = match usual {
+        Some(Security { self_hostname, shared_key, user }) => {
+            (self_hostname, Some(shared_key), user)
+        }
+        None => (format!("{host_name}.client"), None, None),
+    };
+    let (usual_user, usual_password) = user.unzip();
+    let username = values.text("Username").or(usual_user);
     let password = read_secret("Password", "Password_File", values, report);
-    let self_hostname = read_self_hostname(&format!("{host_name}.client"), values, report);
-    let username = values.text("Username");
-    let Some(shared_key) = shared_key else {
-        for name in ["Username", "Password", "Password_File"] {
-            if values.find(name).is_some() {
-                let message = "is sent only with a shared key; write Shared_Key, Shared_Key_File or \
-                               'Empty_Shared_Key On'";
-                report.refuse_plugin(&values.place(name), message);
-            }
-        }
-        if values.find("Self_Hostname").is_some() {
-            let message = "accepted, not obeyed: only a shared key would send it";
-            report.note(&values.place("Self_Hostname"), message);
-        }
+    let Some(shared_key) = read_shared_key(values, report).or(key) else {
+        refuse_without_key(values, report);
         return None;
     };
     if username.is_none() && password.is_some() {
         let message = "is not sent without a Username; write one, or take it out";
         report.warn(&values.place("Password"), message);
     }
+    let password = password.or(usual_password.flatten());
     let user = username.map(|name| (name, password));
+    let self_hostname = read_self_hostname(&name, values, report);
     Some(Security { self_hostname, shared_key, user })
+}
+
+fn refuse_without_key(values: &Values, report: &mut Report) {
+    for name in ["Username", "Password", "Password_File"] {
+        if values.find(name).is_some() {
+            let message = "is sent only with a shared key; write Shared_Key, Shared_Key_File or \
+                           'Empty_Shared_Key On'";
+            report.refuse_plugin(&values.place(name), message);
+        }
+    }
+    if values.find("Self_Hostname").is_some() {
+        let message = "accepted, not obeyed: only a shared key would send it";
+        report.note(&values.place("Self_Hostname"), message);
+    }
 }

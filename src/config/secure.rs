@@ -24,28 +24,32 @@ const WITH_TLS: [&str; 9] = [
     "tls.ciphers",
 ];
 
-/// Reads `tls` and `tls.*`. `None`: TLS is off.
-pub(super) fn read_tls(values: &Values, report: &mut Report) -> Option<tls::Settings> {
-    if !values.boolean("tls").unwrap_or(false) {
+/// Reads `tls` and `tls.*`; `usual` is what holds where nothing is written. `None`: TLS is off.
+pub(super) fn read_tls(
+    values: &Values,
+    usual: Option<tls::Settings>,
+    report: &mut Report,
+) -> Option<tls::Settings> {
+    if !values.boolean("tls").unwrap_or(usual.is_some()) {
         for name in WITH_TLS.into_iter().filter(|name| values.find(name).is_some()) {
             report.note(&values.place(name), "accepted, not obeyed: only 'tls on' would read it");
         }
         return None;
     }
     let path = |name| values.text(name).map(PathBuf::from);
-    let usual = tls::Settings::default();
+    let usual = usual.unwrap_or_default();
     let settings = tls::Settings {
         verify: values.boolean("tls.verify").unwrap_or(usual.verify),
         verify_hostname: values.boolean("tls.verify_hostname").unwrap_or(usual.verify_hostname),
-        vhost: values.text("tls.vhost"),
-        ca_file: path("tls.ca_file"),
-        ca_path: path("tls.ca_path"),
-        crt_file: path("tls.crt_file"),
-        key_file: path("tls.key_file"),
-        key_passwd: values.text("tls.key_passwd").map(Secret::new),
+        vhost: values.text("tls.vhost").or(usual.vhost),
+        ca_file: path("tls.ca_file").or(usual.ca_file),
+        ca_path: path("tls.ca_path").or(usual.ca_path),
+        crt_file: path("tls.crt_file").or(usual.crt_file),
+        key_file: path("tls.key_file").or(usual.key_file),
+        key_passwd: values.text("tls.key_passwd").map(Secret::new).or(usual.key_passwd),
         min_version: read_version("tls.min_version", values, report).unwrap_or(usual.min_version),
         max_version: read_version("tls.max_version", values, report).unwrap_or(usual.max_version),
-        ciphers: read_ciphers(values, report),
+        ciphers: read_ciphers(values, report).or(usual.ciphers),
     };
     if settings.min_version > settings.max_version {
         report.refuse_plugin(&values.place("tls.min_version"), "is above tls.max_version");

@@ -1,15 +1,15 @@
-//! Opens a connection to the first address of a name that takes one, and makes it ready for frames.
+//! Looks names up, opens connections and makes them ready for frames.
 //!
 //! ```text
 //! look the name up ─▶ connect ─▶ TLS ─▶ HELO, PING, PONG ─▶ frames
 //! ```
 //!
 //! In:  where to, and what to show there
-//! Out: a [`Link`], or what each address answered. No step is without a deadline.
+//! Out: all addresses of a name; a [`Link`] to one of them, or what it answered. No step is without
+//!      a deadline.
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
 use super::greet::shake_hands;
-use super::settings::{IpVersion, Probes};
+use super::settings::Probes;
 use super::wire::{Socket, Wire};
 use super::{Failure, Settings};
 use crate::tls;
@@ -28,7 +28,7 @@ const DEAD_AFTER: Duration = Duration::from_secs(8);
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Makes the connections of one output.
-pub struct Connector {
+pub(super) struct Connector {
     settings: Settings,
     tls: Option<tls::Client>,
 }
@@ -54,7 +54,7 @@ pub(super) struct Link {
 
 impl Connector {
     /// Reads every file once, so that a start says what is wrong with them.
-    pub fn new(settings: &Settings) -> Result<Self, StartError> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, StartError> {
         let tls = settings.tls.clone().map(|tls| tls::Client::new(&settings.name, tls));
         if let Some(security) = &settings.security {
             security.read().map_err(|failure| StartError::Secret(failure.to_string()))?;
@@ -62,12 +62,12 @@ impl Connector {
         Ok(Self { settings: settings.clone(), tls: tls.transpose()? })
     }
 
-    /// Looks the name up anew and tries all its addresses, in the order given.
-    pub(super) async fn open(&self) -> Result<Link, Failure> {
-        let mut wire = match &self.settings.unix_path {
-            Some(path) => self.connect_to_path(path).await?,
-            None => self.connect().await?,
-        };
+    /// Connects to one address of the host, or to `Unix_Path`.
+    pub(super) async fn open(&self, address: SocketAddr) -> Result<Link, Failure> {
+        let opened = self.within_limit(self.connect(address)).await;
+        let mut wire = opened.map_err(|answer| Failure::Connect {
+            answer: format!("{}: {answer}", self.settings.peer(address)),
+        })?;
         let keepalive = match &self.settings.security {
             Some(security) => shake_hands(&mut wire, security, salt()).await?,
             None => true,
@@ -75,23 +75,11 @@ impl Connector {
         Ok(Link { wire, keepalive })
     }
 
-    async fn connect(&self) -> Result<Wire, Failure> {
-        let addresses = look_up(&self.settings).await?;
-        let mut answers = Vec::new();
-        for address in addresses {
-            let opened = async { Ok(Socket::Tcp(connect_to(address, &self.settings).await?)) };
-            match self.within_limit(opened).await {
-                Ok(wire) => return Ok(wire),
-                Err(answer) => answers.push(format!("{address}: {answer}")),
-            }
-        }
-        Err(Failure::Connect { answers: answers.join("; ") })
-    }
-
-    async fn connect_to_path(&self, path: &Path) -> Result<Wire, Failure> {
-        let opened = async { Ok(Socket::Unix(UnixStream::connect(path).await?)) };
-        let wire = self.within_limit(opened).await;
-        wire.map_err(|answer| Failure::Connect { answers: format!("{}: {answer}", path.display()) })
+    async fn connect(&self, address: SocketAddr) -> io::Result<Socket> {
+        Ok(match &self.settings.unix_path {
+            Some(path) => Socket::Unix(UnixStream::connect(path).await?),
+            None => Socket::Tcp(connect_to(address, &self.settings).await?),
+        })
     }
 
     /// `net.connect_timeout` is for both, the connection and its TLS.
@@ -140,10 +128,10 @@ fn salt() -> [u8; 16] {
     salt
 }
 
-async fn look_up(settings: &Settings) -> Result<Vec<SocketAddr>, Failure> {
-    let (host, port) = (settings.host.as_str(), settings.port);
+/// All addresses of a name, as the system gives them.
+pub(super) async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let resolve = |reason: String| Failure::Resolve { host: host.to_owned(), reason };
-    let mut addresses = match timeout(LOOKUP_LIMIT, lookup_host((host, port))).await {
+    let addresses = match timeout(LOOKUP_LIMIT, lookup_host((host, port))).await {
         Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
         Ok(Err(error)) => return Err(resolve(error.to_string())),
         Err(_) => return Err(resolve("no answer in time".to_owned())),
@@ -151,15 +139,7 @@ async fn look_up(settings: &Settings) -> Result<Vec<SocketAddr>, Failure> {
     if addresses.is_empty() {
         return Err(resolve("it has no address".to_owned()));
     }
-    put_first(settings.preferred, &mut addresses);
     Ok(addresses)
-}
-
-/// Those of the other kind are still tried, last.
-fn put_first(preferred: Option<IpVersion>, addresses: &mut [SocketAddr]) {
-    if let Some(preferred) = preferred {
-        addresses.sort_by_key(|address| address.is_ipv4() != (preferred == IpVersion::V4));
-    }
 }
 
 async fn connect_to(address: SocketAddr, settings: &Settings) -> io::Result<TcpStream> {
@@ -193,25 +173,6 @@ mod tests {
 
     use super::*;
 
-    async fn failure(settings: &Settings) -> String {
-        Connector::new(settings).unwrap().open().await.err().unwrap().to_string()
-    }
-
-    #[test]
-    fn addresses_of_the_preferred_kind_come_first_and_keep_their_order() {
-        let addresses =
-            || ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1"].map(|text| text.parse().unwrap());
-        for (preferred, expected) in [
-            (None, [0, 1, 2, 3]),
-            (Some(IpVersion::V4), [1, 3, 0, 2]),
-            (Some(IpVersion::V6), [0, 2, 1, 3]),
-        ] {
-            let mut sorted = addresses();
-            put_first(preferred, &mut sorted);
-            assert_eq!(sorted, expected.map(|at| addresses()[at]), "{preferred:?}");
-        }
-    }
-
     #[tokio::test]
     async fn the_kernel_probes_an_idle_connection_as_it_is_told() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -231,25 +192,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_refuses_does_not_keep_us_from_the_next_one_of_the_name() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        // `localhost` may have an IPv6 address as well, on which nobody listens.
-        let settings = Settings::new("forward.0", "localhost", port);
-        assert!(Connector::new(&settings).unwrap().open().await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn what_each_address_answered_is_told() {
-        let port = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
-        let text = failure(&Settings::new("forward.0", "127.0.0.1", port)).await;
-        assert!(text.contains(&format!("127.0.0.1:{port}: ")), "{text}");
+    async fn what_an_address_answered_is_told() {
+        let address = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+        let settings = Settings::new("forward.0", "127.0.0.1", address.port());
+        let text =
+            Connector::new(&settings).unwrap().open(address).await.err().unwrap().to_string();
+        assert!(text.contains(&format!("cannot connect: {address}: ")), "{text}");
     }
 
     #[tokio::test]
     async fn a_name_that_nobody_knows_is_told_with_what_to_look_at() {
-        let settings = Settings::new("forward.0", "no-such-host.invalid", 24224);
-        let text = failure(&settings).await;
+        let text = look_up("no-such-host.invalid", 24224).await.unwrap_err().to_string();
         assert!(text.contains("cannot resolve 'no-such-host.invalid'"), "{text}");
         assert!(text.contains("check `Host`"), "{text}");
     }

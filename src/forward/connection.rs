@@ -1,10 +1,12 @@
 //! One connection, from the first frame to the failure that ends it.
 //!
-//! In:  chunks that wait
+//! In:  the chunks its lane hands out, which knows the window
 //! Out: frames on the wire; chunks whose acknowledgement came; at the end, those still unconfirmed
 //!
-//! Several chunks are on their way at once, within a window of bytes. Whatever is unexpected
-//! destroys the connection: an acknowledgement read late must never answer another chunk.
+//! Whatever is unexpected destroys the connection: an acknowledgement read late must never answer
+//! another chunk. Only a second acknowledgement of a chunk that was confirmed on this connection
+//! is let pass: ids are matched one by one, so it can answer nothing else, and what is on its way
+//! would arrive twice.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,15 +17,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::connect::Link;
+use super::lane::Queue;
 use super::pending::Pending;
 use super::wire::Wire;
-use super::{Failure, Inlet, Settings, broken};
+use super::{Failure, Settings, broken};
 use crate::protocol::ack::AckDecoder;
-use crate::protocol::frame::{self, Tail};
+use crate::protocol::frame::{self, ChunkId, Tail};
 use crate::protocol::seconds::with_whole_seconds;
 
-/// The most bytes that are unacknowledged on the wire, unless one frame alone is larger.
-const WINDOW: usize = 4_000_000;
+/// How many confirmed chunks are remembered, for acknowledgements that come twice.
+const REMEMBERED: usize = 64;
 /// How long an acknowledgement is waited for that a later one has overtaken.
 const OVERTAKEN_LIMIT: Duration = Duration::from_secs(2);
 /// How long nothing may happen before a connection is closed and made again with the next chunk.
@@ -36,9 +39,8 @@ pub(super) struct Connection<'a> {
     acks: AckDecoder,
     outgoing: Option<Outgoing>,
     unconfirmed: VecDeque<Sent>,
-    /// Bytes of entries in `outgoing` and `unconfirmed`.
-    in_window: usize,
-    confirmed: u64,
+    /// Confirmed a moment ago.
+    recent: VecDeque<ChunkId>,
     /// How many more frames may be sent on it. `None`: any number.
     frames_left: Option<u64>,
     /// When it last had something to do.
@@ -71,8 +73,6 @@ pub(super) struct Ended {
     pub(super) failure: Failure,
     /// What has to go again, in order.
     pub(super) unconfirmed: VecDeque<Pending>,
-    /// How many chunks were confirmed on it.
-    pub(super) confirmed: u64,
 }
 
 impl<'a> Connection<'a> {
@@ -84,29 +84,29 @@ impl<'a> Connection<'a> {
             acks: AckDecoder::new(),
             outgoing: None,
             unconfirmed: VecDeque::new(),
-            in_window: 0,
-            confirmed: 0,
+            recent: VecDeque::new(),
             frames_left: if link.keepalive { settings.keepalive.frames } else { Some(1) },
             busy: Instant::now(),
             reshaped: Vec::new(),
         }
     }
 
-    /// Sends what waits and takes acknowledgements, until something goes wrong.
-    pub(super) async fn run(mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) -> Ended {
+    /// Sends what the queue hands out and takes acknowledgements, until something goes wrong or
+    /// the queue wants the connection to end.
+    pub(super) async fn run(mut self, queue: &Queue) -> Ended {
         let failure = loop {
-            if self.has_served() {
+            self.begin_frame(queue);
+            if queue.is_left() || self.has_served() {
                 break Failure::Served;
             }
-            self.begin_frame(waiting, inlet);
-            if let Err(failure) = self.step(inlet).await {
+            if let Err(failure) = self.step(queue).await {
                 break failure;
             }
         };
         let mut unconfirmed: VecDeque<Pending> =
             self.unconfirmed.into_iter().map(|sent| sent.pending).collect();
         unconfirmed.extend(self.outgoing.map(|outgoing| outgoing.pending));
-        Ended { failure, unconfirmed, confirmed: self.confirmed }
+        Ended { failure, unconfirmed }
     }
 
     fn has_served(&self) -> bool {
@@ -121,23 +121,14 @@ impl<'a> Connection<'a> {
         self.outgoing.is_none() && self.frames_left != Some(0)
     }
 
-    /// Takes the next chunk, if the window has room for it.
-    fn begin_frame(&mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) {
+    /// Takes the next chunk, if one may go.
+    fn begin_frame(&mut self, queue: &Queue) {
         if !self.may_begin() {
             return;
         }
-        if waiting.is_empty() {
-            waiting.extend(inlet.take().map(Pending::new));
-        }
-        let Some(next) = waiting.front() else {
+        let Some(pending) = queue.take() else {
             return;
         };
-        let length = next.entries(self.settings.compress).0.len();
-        if self.in_window > 0 && self.in_window + length > WINDOW {
-            return;
-        }
-        self.in_window += length;
-        let pending = waiting.pop_front().expect("it was there a moment ago");
         self.outgoing = Some(self.frame(pending));
         self.frames_left = self.frames_left.map(|frames| frames - 1);
         self.busy = Instant::now();
@@ -145,8 +136,7 @@ impl<'a> Connection<'a> {
 
     fn frame(&mut self, pending: Pending) -> Outgoing {
         let settings = self.settings;
-        let chunk = pending.chunk();
-        let (entries, codec) = pending.entries(settings.compress);
+        let (entries, codec) = (pending.entries(), pending.codec());
         let is_reshaped = settings.whole_seconds && codec.is_none();
         let mut length = entries.len();
         if is_reshaped {
@@ -156,11 +146,11 @@ impl<'a> Connection<'a> {
         }
         let (mut head, mut tail) = (Vec::new(), Vec::new());
         match &settings.tag {
-            Some(template) => frame::head(&template.apply(&chunk.tag), length, &mut head),
-            None => frame::head(&chunk.tag, length, &mut head),
+            Some(template) => frame::head(&template.apply(pending.tag()), length, &mut head),
+            None => frame::head(pending.tag(), length, &mut head),
         }
         Tail {
-            events: chunk.events,
+            events: pending.events(),
             id: settings.require_ack.then_some(&pending.id),
             compressed: codec.map(|codec| codec.name()),
             added: &settings.added_options,
@@ -169,14 +159,14 @@ impl<'a> Connection<'a> {
         Outgoing { pending, head, tail, is_reshaped, written: 0, progress: Instant::now() }
     }
 
-    async fn step(&mut self, inlet: &Inlet) -> Result<(), Failure> {
+    async fn step(&mut self, queue: &Queue) -> Result<(), Failure> {
         let (deadline, missed) = self.next_deadline();
         let may_begin = self.may_begin();
         tokio::select! {
             // Losing is harmless: what was written is counted, and what was read is with `acks`.
-            progress = poll_fn(|cx| self.poll_progress(cx)) => progress?,
-            // Losing is harmless: chunks stay in the inlet, and it is looked into each time.
-            () = inlet.arrived(), if may_begin => {}
+            progress = poll_fn(|cx| self.poll_progress(cx, queue)) => progress?,
+            // Losing is harmless: chunks stay in the queue, and it is looked into each time.
+            () = queue.changed(), if may_begin => {}
             // Losing is harmless: the deadline is worked out anew.
             () = sleep_until(deadline) => return Err(missed),
         }
@@ -184,28 +174,26 @@ impl<'a> Connection<'a> {
     }
 
     /// Writes and reads what can be.
-    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let wrote = self.poll_write(cx)?;
-        let read = self.poll_read(cx)?;
+    fn poll_progress(&mut self, cx: &mut Context<'_>, queue: &Queue) -> Poll<Result<(), Failure>> {
+        let wrote = self.poll_write(cx, queue)?;
+        let read = self.poll_read(cx, queue)?;
         if wrote.is_ready() || read.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, queue: &Queue) -> Poll<Result<(), Failure>> {
         let Some(outgoing) = &mut self.outgoing else {
             return Poll::Pending;
         };
-        if !ready!(outgoing.poll_write(cx, &mut self.wire, self.settings, &self.reshaped))
-            .map_err(broken)?
-        {
+        if !ready!(outgoing.poll_write(cx, &mut self.wire, &self.reshaped)).map_err(broken)? {
             return Poll::Ready(Ok(()));
         }
         // A frame that TLS still holds back is not on its way.
         ready!(self.wire.poll_flush(cx)).map_err(broken)?;
-        self.finish_frame();
+        self.finish_frame(queue);
         Poll::Ready(Ok(()))
     }
 
-    fn finish_frame(&mut self) {
+    fn finish_frame(&mut self, queue: &Queue) {
         let Some(outgoing) = self.outgoing.take() else {
             return;
         };
@@ -213,19 +201,21 @@ impl<'a> Connection<'a> {
             let since = Instant::now();
             self.unconfirmed.push_back(Sent { pending: outgoing.pending, since, overtaken: None });
         } else {
-            self.confirm(outgoing.pending);
+            self.confirm(outgoing.pending, queue);
         }
     }
 
-    fn confirm(&mut self, pending: Pending) {
-        self.in_window -= pending.entries(self.settings.compress).0.len();
-        self.confirmed += 1;
+    fn confirm(&mut self, pending: Pending, queue: &Queue) {
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(pending.id);
         self.busy = Instant::now();
-        pending.acknowledged();
+        queue.confirm(pending);
     }
 
     /// Reads all that is there.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, queue: &Queue) -> Poll<Result<(), Failure>> {
         let mut bytes = [0; 4096];
         let mut has_read = false;
         loop {
@@ -240,20 +230,24 @@ impl<'a> Connection<'a> {
             has_read = true;
             self.wire.confirm_at_once();
             // Before the next read: what came before a close still counts.
-            self.take_acks()?;
+            self.take_acks(queue)?;
         }
     }
 
-    fn take_acks(&mut self) -> Result<(), Failure> {
+    fn take_acks(&mut self, queue: &Queue) -> Result<(), Failure> {
         while let Some(id) = self.acks.next_id()? {
             let Some(at) = self.unconfirmed.iter().position(|sent| sent.pending.id.is(id)) else {
+                if self.recent.iter().any(|recent| recent.is(id)) {
+                    queue.note_twice();
+                    continue;
+                }
                 return Err(Failure::ForeignAck { id: String::from_utf8_lossy(id).into_owned() });
             };
             for earlier in self.unconfirmed.range_mut(..at) {
                 earlier.overtaken.get_or_insert_with(Instant::now);
             }
             if let Some(sent) = self.unconfirmed.remove(at) {
-                self.confirm(sent.pending);
+                self.confirm(sent.pending, queue);
             }
         }
         Ok(())
@@ -282,12 +276,11 @@ impl Outgoing {
         &mut self,
         cx: &mut Context<'_>,
         wire: &mut Wire,
-        settings: &Settings,
         reshaped: &[u8],
     ) -> Poll<io::Result<bool>> {
         let entries = match self.is_reshaped {
             true => reshaped,
-            false => self.pending.entries(settings.compress).0,
+            false => self.pending.entries(),
         };
         let parts = [&self.head[..], entries, &self.tail[..]];
         let total: usize = parts.iter().map(|part| part.len()).sum();
@@ -318,10 +311,11 @@ mod tests {
     use super::super::wire::Socket;
     use super::*;
     use crate::buffer::{Budget, Delivery, Home, OpenChunk};
+    use crate::forward::lane::tests::queue_of;
     use crate::model::{FileId, SpanId, Tag};
 
     /// A chunk of one event of `size` bytes.
-    fn pending(size: usize) -> Pending {
+    fn delivery(number: u8, size: usize) -> Delivery {
         let memory = Budget::new(usize::MAX, Arc::new(|| ())).try_reserve(size);
         let mut open = OpenChunk::new(
             Vec::with_capacity(size),
@@ -329,22 +323,22 @@ mod tests {
             std::time::Instant::now(),
         );
         open.bytes_mut().resize(size, 0xc0);
-        open.add(FileId(1), SpanId { generation: 0, number: 0 }, 1);
-        let chunk = open.seal([7; 16], Tag::new("a"), size);
+        open.add(FileId(1), SpanId { generation: 0, number: 0 }, 0, 1);
+        let chunk = open.seal([number; 16], Tag::new("a"), size);
         let home = Home::new(Box::new(|| ()));
-        Pending::new(Delivery::of(chunk, 1, &home).remove(0))
+        Delivery::of(chunk, 1, &home).remove(0)
     }
 
     /// Runs one connection to a receiver that accepts and then does nothing.
-    async fn run_against_silence(settings: &Settings, chunks: Vec<Pending>) -> Ended {
+    async fn run_against_silence(settings: &Settings, chunks: Vec<Delivery>) -> Ended {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
         let (silent, _) = listener.accept().await.unwrap();
-        let mut waiting = VecDeque::from(chunks);
+        let queue = queue_of(settings, address, chunks);
         let link = Link { wire: Wire::Plain(Socket::Tcp(stream)), keepalive: true };
-        let ended = Connection::new(link, settings).run(&mut waiting, &Inlet::default()).await;
+        let ended = Connection::new(link, settings).run(&queue).await;
         drop(silent);
-        assert!(waiting.is_empty() || !ended.unconfirmed.is_empty());
         ended
     }
 
@@ -356,20 +350,18 @@ mod tests {
     async fn a_receiver_that_takes_no_byte_is_left_after_the_io_timeout() {
         let io_timeout = Duration::from_millis(100);
         let settings = Settings { io_timeout, ..settings() };
-        let chunks = vec![pending(30_000_000)];
-        let ended = run_against_silence(&settings, chunks).await;
+        let ended = run_against_silence(&settings, vec![delivery(1, 30_000_000)]).await;
         assert!(matches!(ended.failure, Failure::Stalled { .. }), "{}", ended.failure);
-        assert_eq!(ended.confirmed, 0);
     }
 
     #[tokio::test]
     async fn a_receiver_that_never_acknowledges_is_left_after_the_ack_timeout() {
         let ack_timeout = Duration::from_millis(100);
         let settings = Settings { ack_timeout, ..settings() };
-        let ended = run_against_silence(&settings, vec![pending(10), pending(20)]).await;
+        let chunks = vec![delivery(1, 10), delivery(2, 20)];
+        let ended = run_against_silence(&settings, chunks).await;
         assert!(matches!(ended.failure, Failure::NoAck { .. }), "{}", ended.failure);
-        assert_eq!(ended.unconfirmed.len(), 2);
-        let sizes: Vec<_> = ended.unconfirmed.iter().map(|p| p.chunk().entries.len()).collect();
+        let sizes: Vec<_> = ended.unconfirmed.iter().map(|p| p.entries().len()).collect();
         assert_eq!(sizes, [10, 20], "in the same order");
     }
 
@@ -377,8 +369,8 @@ mod tests {
     async fn no_more_than_the_window_is_on_the_wire() {
         let ack_timeout = Duration::from_millis(100);
         let settings = Settings { ack_timeout, ..settings() };
-        let chunks = (0..50).map(|_| pending(100_000)).collect();
+        let chunks = (0..50).map(|number| delivery(number, 100_000)).collect();
         let ended = run_against_silence(&settings, chunks).await;
-        assert!(ended.unconfirmed.len() <= WINDOW / 100_000, "{}", ended.unconfirmed.len());
+        assert_eq!(ended.unconfirmed.len(), 40, "4 MB");
     }
 }

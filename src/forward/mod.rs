@@ -1,16 +1,27 @@
 //! Sends chunks to Fluentd and gives back what was acknowledged.
 //!
 //! In:  deliveries, through the [`Inlet`]
-//! Out: frames to one upstream; each delivery ends acknowledged, or lost by `Retry_Limit`
+//! Out: frames to one upstream; each delivery ends acknowledged, or lost for a named reason
+//!
+//! ```text
+//!             ┌─ dispatch (which chunk on which lane: balance, breaker, pending) ─┐
+//!  inlet ─▶ upstream ─▶ lane ─▶ connect, connection ─▶ one address                │
+//!                    └▶ lane ─▶ connect, connection ─▶ another    ◀───────────────┘
+//! ```
 //!
 //! No state is without a deadline. Any error destroys the connection; what was on it goes again,
 //! the same bytes under the same chunk id in the same order.
 
 mod backoff;
+mod balance;
+mod breaker;
 mod connect;
 mod connection;
+mod dispatch;
 mod greet;
 mod inlet;
+mod lane;
+mod node;
 mod pending;
 mod retag;
 pub mod settings;
@@ -20,11 +31,11 @@ mod wire;
 use std::io;
 use std::time::Duration;
 
-pub use self::connect::{Connector, StartError};
+pub use self::connect::StartError;
 pub use self::inlet::Inlet;
 pub use self::retag::{AsksForRecord, TagTemplate};
-pub use self::settings::{Backoff, RetryLimit, Settings};
-pub use self::upstream::Upstream;
+pub use self::settings::{Backoff, IpVersion, Node, RetryLimit, Settings};
+pub use self::upstream::{Upstream, try_files};
 use crate::protocol::ack::AckError;
 use crate::protocol::handshake::HandshakeError;
 use crate::secrets::SecretError;
@@ -41,11 +52,11 @@ pub enum Failure {
         /// What the resolver said.
         reason: String,
     },
-    /// No address took the connection.
-    #[error("cannot connect: {answers}")]
+    /// The address did not take the connection.
+    #[error("cannot connect: {answer}")]
     Connect {
-        /// Each address with its answer.
-        answers: String,
+        /// The address with its answer.
+        answer: String,
     },
     /// A secret cannot be read.
     #[error(transparent)]
@@ -93,9 +104,7 @@ pub enum Failure {
         limit: Duration,
     },
     /// It reads, and confirms nothing.
-    #[error(
-        "no acknowledgement within {limit:?}; if the receiver never acknowledges, write `Require_ack_response Off`"
-    )]
+    #[error("no acknowledgement within {limit:?}")]
     NoAck {
         /// `net.io_timeout`, or 60 s.
         limit: Duration,
@@ -109,15 +118,25 @@ pub enum Failure {
     /// What came back was no acknowledgement.
     #[error(transparent)]
     BadAck(#[from] AckError),
-    /// We closed it, as `net.keepalive*` or the server wants it. Nothing is wrong.
+    /// We closed it: it was drained or idle, or `net.keepalive*` or the server want it so. Nothing
+    /// is wrong.
     #[error("it has served its time")]
     Served,
 }
 
 impl Failure {
-    /// Whether nothing is wrong: another connection may be made at once.
-    fn is_none(&self) -> bool {
-        matches!(self, Self::Served)
+    /// Whether the first chunk that was on the way may be the reason: the receiver was there, and
+    /// ended the connection or never answered. (Fluentd drops what is above `chunk_size_limit` and
+    /// stays open.)
+    fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        match self {
+            Self::Closed | Self::NoAck { .. } | Self::BadAck(AckError::WithoutAck) => true,
+            Self::Broken(error) => {
+                matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe)
+            }
+            _ => false,
+        }
     }
 }
 

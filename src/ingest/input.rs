@@ -228,7 +228,7 @@ impl Input {
         };
         if kept.is_none() {
             self.counters.bytes_filtered.add(bytes);
-        } else if chunk.add(slice.file, slice.span, bytes) {
+        } else if chunk.add(slice.file, slice.span, offset, bytes) {
             slice.shares += 1;
         }
         true
@@ -279,7 +279,7 @@ impl Input {
             let kept = self.encoder.encode_cut(cut, origin, lent.filters, chunk.bytes_mut());
             if kept.is_none() {
                 self.counters.bytes_filtered.add(cut.len() as u64);
-            } else if chunk.add(slice.file, slice.span, cut.len() as u64) {
+            } else if chunk.add(slice.file, slice.span, offset, cut.len() as u64) {
                 slice.shares += 1;
             }
             sent = cut.len();

@@ -30,7 +30,7 @@ pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
 use self::wait::Sleeper;
 pub use self::wait::{Waker, waker};
-use crate::buffer::{Chunk, Delivery, Fate, Home, Packer, Router, Sealing};
+use crate::buffer::{Chunk, Delivery, Fate, Home, Loss, LossReason, Packer, Router, Sealing};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
 use crate::model::{Codec, Counters, FileId, Mentions, Tag};
@@ -80,6 +80,8 @@ pub struct Parts {
     pub drain: Drain,
     /// A file whose appearance asks for a stop.
     pub exit_when: Option<PathBuf>,
+    /// What every file is read into.
+    pub buffer: ReadBuffer,
     /// Lines a second, for replays.
     pub pace: Option<Pace>,
     /// What is counted.
@@ -90,7 +92,6 @@ pub struct Parts {
 pub struct Ingest {
     parts: Parts,
     watch: Option<Watch>,
-    buffer: ReadBuffer,
     routes: HashMap<Tag, Arc<Route>>,
     returned: Vec<(Chunk, Fate)>,
     /// Chunks that are with the outputs.
@@ -125,7 +126,6 @@ impl Ingest {
         Self {
             watch: if wants_watch { open_watch() } else { None },
             parts,
-            buffer: ReadBuffer::default(),
             routes: HashMap::new(),
             returned: Vec::new(),
             away: 0,
@@ -182,24 +182,13 @@ impl Ingest {
     }
 
     fn settle(&mut self, chunk: Chunk, fate: Fate) {
-        let counters = &self.parts.counters;
-        match fate {
-            Fate::Acknowledged => {
-                counters.chunks_acknowledged.add(1);
-                counters.events_acknowledged.add(u64::from(chunk.events));
-                counters.bytes_acknowledged.add(chunk.file_bytes());
-            }
-            Fate::Lost => {
-                counters.lost_retry_limit.add(u64::from(chunk.events));
-                counters.lost_retry_limit_bytes.add(chunk.file_bytes());
-            }
+        if fate == Fate::Abandoned {
             // The process ends: its lines are read again at the next start. The last word in the
             // log belongs to whoever ends it.
-            Fate::Abandoned => {
-                self.is_abandoned = true;
-                return;
-            }
+            self.is_abandoned = true;
+            return;
         }
+        self.count_ended(&chunk);
         let (buffer, shares) = chunk.into_parts();
         let Some(first) = shares.first() else {
             return;
@@ -209,6 +198,52 @@ impl Ingest {
             input.tail.settle(share);
         }
         input.chunks.recycle(buffer);
+    }
+
+    /// What was not given up was acknowledged. Two outputs may give up the same events.
+    fn count_ended(&mut self, chunk: &Chunk) {
+        let (mut events, mut bytes) = (u64::from(chunk.events), chunk.file_bytes());
+        for loss in &chunk.losses {
+            let lost_events = (loss.events.len() as u64).min(events);
+            let lost_bytes = chunk.file_bytes_of(&loss.events).min(bytes);
+            events -= lost_events;
+            bytes -= lost_bytes;
+            let counters = &self.parts.counters;
+            let (of_events, of_bytes) = match loss.reason {
+                LossReason::RetryLimit => {
+                    (&counters.lost_retry_limit, &counters.lost_retry_limit_bytes)
+                }
+                LossReason::MaxAge => (&counters.lost_max_age, &counters.lost_max_age_bytes),
+                LossReason::Refused => (&counters.lost_refused, &counters.lost_refused_bytes),
+            };
+            of_events.add(lost_events);
+            of_bytes.add(lost_bytes);
+            if loss.reason == LossReason::Refused {
+                self.say_refused(chunk, loss);
+            }
+        }
+        let counters = &self.parts.counters;
+        counters.chunks_acknowledged.add(u64::from(chunk.losses.is_empty()));
+        counters.events_acknowledged.add(events);
+        counters.bytes_acknowledged.add(bytes);
+    }
+
+    /// Only here is it known which file a chunk was made of.
+    fn say_refused(&mut self, chunk: &Chunk, loss: &Loss) {
+        let share = chunk.share_of(loss.events.start);
+        let path = share.and_then(|share| {
+            let input = &mut self.parts.inputs[input_number(share.file)];
+            Some(input.tail.file(share.file)?.path.display().to_string())
+        });
+        error!(
+            file = path.unwrap_or_default(),
+            from = share.map_or(0, |share| share.offset),
+            to = share.map_or(0, |share| share.offset + share.bytes),
+            tag = %chunk.tag,
+            "an event is lost: the receiver refused it always, and took others meanwhile; \
+             it lies between these offsets and begins with: {}",
+            loss.beginning
+        );
     }
 
     // === Finding files
@@ -334,7 +369,7 @@ impl Ingest {
         let route = self.route(number, &tag);
         let input = &mut self.parts.inputs[number];
         let lent = Lent {
-            buffer: &mut self.buffer,
+            buffer: &mut self.parts.buffer,
             filters: &mut self.parts.filters,
             pace: self.parts.pace.as_mut(),
         };
@@ -468,7 +503,8 @@ impl Ingest {
         };
         let route = self.route(number, &tag);
         let input = &mut self.parts.inputs[number];
-        let lent = Lent { buffer: &mut self.buffer, filters: &mut self.parts.filters, pace: None };
+        let lent =
+            Lent { buffer: &mut self.parts.buffer, filters: &mut self.parts.filters, pace: None };
         match input.take_partial(id, &route, lent) {
             Turn::AtEnd => true,
             Turn::More => {

@@ -78,6 +78,14 @@ counters! {
     lost_retry_limit,
     /// The bytes of files they were.
     lost_retry_limit_bytes,
+    /// Events given up after `Retry_Max_Age`.
+    lost_max_age,
+    /// The bytes of files they were.
+    lost_max_age_bytes,
+    /// Events that the receiver always refused while it took others.
+    lost_refused,
+    /// The bytes of files they were, on average: nobody keeps the length of every line.
+    lost_refused_bytes,
     /// Bytes of deleted files that were let go for `Max_Held_Bytes`, or could not be opened again.
     lost_held_bytes,
     /// Bytes of files whose events were acknowledged by every output.

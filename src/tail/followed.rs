@@ -18,7 +18,7 @@ use memchr::memrchr;
 
 use super::lines::Line;
 use super::open;
-use super::read::{Found, ReadBuffer, begins_with};
+use super::read::{Found, ReadBuffer};
 use crate::checkpoint::mark::{MARKER_REACH, mark_of_file};
 use crate::checkpoint::{Ledger, Mark, Position};
 use crate::model::{FileId, Share, SpanId, Tag};
@@ -203,7 +203,7 @@ impl FollowedFile {
             return Ok(Reading::AtEnd);
         };
         let length = self.next_length(slice);
-        let mut found = if self.is_overwritten(file)? {
+        let mut found = if self.is_overwritten(file, buffer)? {
             Found::SomethingElse
         } else {
             buffer.read(file, self.next, length)?
@@ -230,9 +230,9 @@ impl FollowedFile {
 
     /// The bytes before an offset alone do not tell lines apart that end alike and are of one
     /// length; lines begin with what differs, most often a time.
-    fn is_overwritten(&self, file: &File) -> io::Result<bool> {
+    fn is_overwritten(&self, file: &File, buffer: &ReadBuffer) -> io::Result<bool> {
         // Nearer to the start, the marker covers the beginning.
-        Ok(self.next.offset > MARKER_REACH as u64 && !begins_with(file, &self.head)?)
+        Ok(self.next.offset > MARKER_REACH as u64 && !buffer.finds_head(file, &self.head)?)
     }
 
     fn judge(&mut self, buffer: &ReadBuffer, at_end: bool, line_limit: usize) -> Reading {
@@ -562,7 +562,7 @@ mod tests {
 
         fn settle(&mut self, generation: u32, number: u64) {
             let span = SpanId { generation, number };
-            self.file.settle(&Share { file: FileId(1), span, bytes: 0, events: 1 });
+            self.file.settle(&Share { file: FileId(1), span, offset: 0, bytes: 0, events: 1 });
         }
     }
 

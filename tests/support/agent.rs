@@ -23,6 +23,7 @@ pub struct Told {
     input: Vec<String>,
     output: Vec<String>,
     more: String,
+    nodes: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
@@ -37,6 +38,7 @@ impl Told {
             input: Vec::new(),
             output: Vec::new(),
             more: String::new(),
+            nodes: Vec::new(),
             environment: vec![
                 ("HOSTNAME".to_owned(), "pod-1".to_owned()),
                 ("POD_NAMESPACE".to_owned(), "shop".to_owned()),
@@ -81,6 +83,16 @@ impl Told {
         self
     }
 
+    /// Ships to nodes instead: this one, and those of further calls. Keys are lines of its `[NODE]`.
+    pub fn node(mut self, port: u16, keys: &[&str]) -> Self {
+        let number = self.nodes.len();
+        let keys: String = keys.iter().map(|key| format!("    {key}\n")).collect();
+        let node =
+            format!("[NODE]\n    Name n{number}\n    Host 127.0.0.1\n    Port {port}\n{keys}");
+        self.nodes.push(node);
+        self
+    }
+
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -96,11 +108,14 @@ impl Told {
              [INPUT]\n    Name tail\n    Path {}\n    {}\n\
              [FILTER]\n    Name record_modifier\n    Match *\n    Record hostname ${{HOSTNAME}}\n    \
              Record namespace ${{POD_NAMESPACE}}\n\
-             [OUTPUT]\n    Name forward\n    Match *\n    Host 127.0.0.1\n    Port {}\n{}{}",
+             [OUTPUT]\n    Name forward\n    Match *\n    {}\n{}{}",
             self.service.join("\n    "),
             self.path,
             input.join("\n    "),
-            self.port,
+            match self.nodes.is_empty() {
+                true => format!("Host 127.0.0.1\n    Port {}", self.port),
+                false => "Upstream upstream.conf".to_owned(),
+            },
             self.output.iter().map(|line| format!("    {line}\n")).collect::<String>(),
             self.more,
         )
@@ -122,6 +137,8 @@ impl Told {
         std::fs::write(&config, self.configuration()).unwrap();
         let parsers = include_str!("../../config/parsers.conf");
         std::fs::write(directory.join("parsers.conf"), parsers).unwrap();
+        let upstream = format!("[UPSTREAM]\n    Name nodes\n{}", self.nodes.concat());
+        std::fs::write(directory.join("upstream.conf"), upstream).unwrap();
         config
     }
 

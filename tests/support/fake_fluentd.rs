@@ -61,6 +61,8 @@ struct State {
     /// With `keeps_only_sequence`: the numbers of each tag, in the order they arrived.
     sequences: BTreeMap<String, Vec<u64>>,
     record_count: u64,
+    /// With `keeps_only_sequence`: when each chunk came, its tag, and its numbers.
+    arrivals: Vec<(Instant, String, Vec<u64>)>,
     chunk_ids: Vec<String>,
     chunks_refused: usize,
     connections: usize,
@@ -113,6 +115,8 @@ struct Behaviour {
     acks_late: Option<Duration>,
     hangs_up_after: Option<usize>,
     hangs_up_instead_of_acks: usize,
+    resets_in_mid_frame: usize,
+    acknowledges_twice: bool,
     refuses_chunks_with: Option<Vec<u8>>,
     // What it looks at; `behaves` leaves these alone.
     accepts_any_sender: bool,
@@ -285,6 +289,16 @@ impl FakeFluentd {
         self.with(|behaviour| behaviour.hangs_up_instead_of_acks = times)
     }
 
+    /// So many times in all: reads the beginning of a frame and resets the connection.
+    pub fn resets_in_mid_frame(self, times: usize) -> Self {
+        self.with(|behaviour| behaviour.resets_in_mid_frame = times)
+    }
+
+    /// Writes each ack twice.
+    pub fn acknowledges_twice(self) -> Self {
+        self.with(|behaviour| behaviour.acknowledges_twice = true)
+    }
+
     /// Closes the connection on a chunk whose entries contain `text`, and keeps nothing of it.
     pub fn refuses_chunks_with(self, text: &str) -> Self {
         self.with(|behaviour| behaviour.refuses_chunks_with = Some(text.into()))
@@ -365,6 +379,11 @@ impl FakeFluentd {
     /// With [`FakeFluentd::keeps_only_sequence`]: the numbers of each tag as they arrived.
     pub fn sequences(&self) -> BTreeMap<String, Vec<u64>> {
         self.ask(|state| state.sequences.clone())
+    }
+
+    /// With [`FakeFluentd::keeps_only_sequence`]: when each chunk came, its tag, and its numbers.
+    pub fn arrivals(&self) -> Vec<(Instant, String, Vec<u64>)> {
+        self.ask(|state| state.arrivals.clone())
     }
 
     /// The ids of the chunks that have arrived, in order.
@@ -577,6 +596,8 @@ enum Close {
     Over,
     /// As it was told.
     AsTold,
+    /// As it was told, without a word.
+    Reset,
     /// The sender broke the protocol.
     Fault(String),
 }
@@ -593,6 +614,7 @@ impl Connection {
         // Inside TLS, an end without its last word is an error.
         let closed_well =
             matches!(end, Err(Close::Over)) && matches!(self.incoming.read(&mut [0]), Ok(0));
+        let is_reset = matches!(end, Err(Close::Reset));
         let mut state = self.shared.lock();
         if let Some(open) = state.open.get_mut(number) {
             *open = None;
@@ -602,7 +624,9 @@ impl Connection {
         }
         state.closed_well += usize::from(closed_well);
         drop(state);
-        self.stream.shutdown().ok();
+        if !is_reset {
+            self.stream.shutdown().ok();
+        }
         self.shared.changed.notify_all();
     }
 
@@ -612,6 +636,7 @@ impl Connection {
         }
         loop {
             self.wait_while_stalling()?;
+            self.reset_in_mid_frame()?;
             let frame = match Value::read(&mut self.incoming) {
                 Ok(frame) => frame,
                 Err(error) if is_bad_value(&error) => {
@@ -708,6 +733,19 @@ impl Connection {
         Ok(())
     }
 
+    fn reset_in_mid_frame(&mut self) -> Result<(), Close> {
+        if self.behaviour().resets_in_mid_frame == 0 {
+            return Ok(());
+        }
+        take::<8>(&mut self.incoming)?;
+        self.shared.lock().behaviour.resets_in_mid_frame -= 1;
+        // With no time to linger, closing with bytes unread is a reset.
+        if let Stream::Tcp(stream) = &self.stream {
+            socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+        }
+        Err(Close::Reset)
+    }
+
     fn keep(&mut self, chunk: Chunk, behaviour: &Behaviour) -> Result<(), Close> {
         let Chunk { contents, id, option } = chunk;
         let mut state = self.shared.lock();
@@ -725,6 +763,7 @@ impl Connection {
             }
             Contents::Sequence(tag, numbers) => {
                 state.record_count += numbers.len() as u64;
+                state.arrivals.push((Instant::now(), tag.clone(), numbers.clone()));
                 state.sequences.entry(tag).or_default().extend(numbers);
             }
         }
@@ -760,6 +799,9 @@ impl Connection {
             ack.extend_from_slice(b"\xb8bm90IHRoZSBjaHVuayBzZW50");
         } else {
             id.write(&mut ack);
+        }
+        if behaviour.acknowledges_twice {
+            ack = ack.repeat(2);
         }
         let pieces = if behaviour.splits_acks { 1 } else { ack.len() };
         for piece in ack.chunks(pieces) {
