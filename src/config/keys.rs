@@ -176,7 +176,6 @@ const PREFER_IPV6: &str = "IPv4 addresses stand by";
 const SYSTEM_RESOLVER: &str = "names are looked up as the system does it";
 const MEMORY_PACES: &str = "reading is paced by memory alone";
 const POSITIONS_ARE_SAFE: &str = "positions are kept in a file of our own, synced before it counts";
-const ONE_CONNECTION: &str = "one connection is kept as long as it works";
 const NO_MULTILINE: &str = "take it out: every line is an event of its own";
 const NO_ENCODING: &str = "have the application write UTF-8";
 const NO_DECODERS: &str = "choose a parser without it, or decode in Fluentd";

@@ -281,7 +281,7 @@ fn read_security(
         let message = "is not sent without a Username; write one, or take it out";
         report.warn(&values.place("Password"), message);
     }
-    let password = password.or(usual_password.flatten());
+    let password = password.or_else(|| usual_password.flatten());
     let user = username.map(|name| (name, password));
     let self_hostname = read_self_hostname(&name, values, report);
     Some(Security { self_hostname, shared_key, user })

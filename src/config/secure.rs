@@ -30,7 +30,8 @@ pub(super) fn read_tls(
     usual: Option<tls::Settings>,
     report: &mut Report,
 ) -> Option<tls::Settings> {
-    if !values.boolean("tls").unwrap_or(usual.is_some()) {
+    let is_on = usual.is_some();
+    if !values.boolean("tls").unwrap_or(is_on) {
         for name in WITH_TLS.into_iter().filter(|name| values.find(name).is_some()) {
             report.note(&values.place(name), "accepted, not obeyed: only 'tls on' would read it");
         }
