@@ -14,11 +14,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::buffer::{Budget, Home, OpenChunks, Router};
+use crate::buffer::{Budget, Home, OpenChunks, Packer, Router};
 use crate::checkpoint::{Remembered, Store};
 use crate::config::Config;
 use crate::filter::Filter;
-use crate::forward::{Inlet, Upstream};
+use crate::forward::{Inlet, StartError, Upstream};
 use crate::http::{self, Server, Site};
 use crate::ingest::{
     Controls, Drain, Encoder, Ingest, Input, Joining, Outlet, Pace, Parts, Waker, waker,
@@ -39,6 +39,14 @@ pub enum AgentError {
         what: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A file that an output names is of no use.
+    #[error("{name}: {reason}")]
+    Output {
+        /// The output.
+        name: String,
+        /// Which file, and why.
+        reason: StartError,
     },
     /// The system refused something nothing works without.
     #[error("cannot start: {0}")]
@@ -93,6 +101,7 @@ pub async fn run(
         filters,
         router,
         outlets,
+        packers: config.outputs.iter().map(|output| output.compress.map(Packer::new)).collect(),
         home: Home::new(wake(&waker)),
         stores,
         sleeper,
@@ -150,7 +159,8 @@ fn start_outputs(
         selectors.push(selector(output)?);
         let inlet = Inlet::default();
         let upstream =
-            Upstream::new(output.clone(), inlet.clone(), Arc::clone(counters), Box::new(dice));
+            Upstream::new(output.clone(), inlet.clone(), Arc::clone(counters), Box::new(dice))
+                .map_err(|reason| AgentError::Output { name: output.name.clone(), reason })?;
         tokio::spawn(upstream.run());
         let own: Arc<OutputCounters> = Arc::default();
         outputs.push(http::Output { name: output.name.clone(), counters: Arc::clone(&own) });

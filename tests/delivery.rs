@@ -131,8 +131,8 @@ fn a_backlog_far_above_the_limit_passes_in_order_and_its_end_does_not_wait_for_f
     logs.append("app.log", long_lines(0..100_000));
     for limit in ["5MB", "512k", "50k"] {
         let told = Told::to_follow(&logs, &fluentd).service("Flush 3600");
-        let agent = told.input(&format!("Mem_Buf_Limit {limit}")).start();
         let before = fluentd.record_count();
+        let agent = told.input(&format!("Mem_Buf_Limit {limit}")).start();
         fluentd.wait_for_records(before + 100_000, Duration::from_secs(60));
         agent.kill();
     }

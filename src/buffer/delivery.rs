@@ -2,12 +2,12 @@
 //!
 //! In:  a chunk, and how many outputs take it
 //! Out: one [`Delivery`] an output; when the last of them has said what became of it, the chunk
-//!      goes home with its [`Fate`]
+//!      goes home with its [`Fate`] and its [`Loss`]es
 //!
 //! A delivery that is merely dropped (the process ends) frees memory and settles nothing: its
 //! lines are read again at the next start.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Chunk;
@@ -18,14 +18,32 @@ use crate::model::OutputCounters;
 pub enum Fate {
     /// Every output has its acknowledgement.
     Acknowledged,
-    /// At least one output gave it up: its `Retry_Limit` was reached.
+    /// At least one output gave some of it up: its losses say what and why.
     Lost,
     /// At least one delivery was dropped without a word.
     Abandoned,
 }
 
-impl Fate {
-    const ALL: [Self; 3] = [Self::Acknowledged, Self::Lost, Self::Abandoned];
+/// Events of a chunk that an output gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Why.
+    pub reason: LossReason,
+    /// Which, counted from 0.
+    pub events: Range<u32>,
+    /// How the first of them begins, as text, where people should see it.
+    pub beginning: String,
+}
+
+/// Why an output gave events up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LossReason {
+    /// `Retry_Limit` was reached.
+    RetryLimit,
+    /// They were older than `Retry_Max_Age`.
+    MaxAge,
+    /// The receiver refused them always, while it took others.
+    Refused,
 }
 
 /// Where chunks come home to. Ingest empties it and settles the shares.
@@ -58,7 +76,7 @@ impl Home {
 
 struct Travelling {
     chunk: Chunk,
-    worst: AtomicU8,
+    ending: Mutex<(Fate, Vec<Loss>)>,
     home: Arc<Home>,
 }
 
@@ -72,8 +90,8 @@ pub struct Delivery {
 impl Delivery {
     /// One delivery for each of `outputs` outputs.
     pub fn of(chunk: Chunk, outputs: usize, home: &Arc<Home>) -> Vec<Self> {
-        let travelling =
-            Arc::new(Travelling { chunk, worst: AtomicU8::new(0), home: Arc::clone(home) });
+        let ending = Mutex::new((Fate::Acknowledged, Vec::new()));
+        let travelling = Arc::new(Travelling { chunk, ending, home: Arc::clone(home) });
         let delivery = |_| Self { travelling: Some(Arc::clone(&travelling)), counters: None };
         (0..outputs).map(delivery).collect()
     }
@@ -85,58 +103,51 @@ impl Delivery {
         self
     }
 
+    /// Where its output counts what becomes of it.
+    pub fn counters(&self) -> Option<&OutputCounters> {
+        self.counters.as_deref()
+    }
+
     /// The chunk to deliver.
     pub fn chunk(&self) -> &Chunk {
         let travelling = self.travelling.as_ref();
         &travelling.expect("only `end` takes it, and that consumes the delivery").chunk
     }
 
+    /// A second hold on the same chunk, for an output that sends it in parts. Both must end.
+    pub fn split(&self) -> Self {
+        Self { travelling: self.travelling.clone(), counters: self.counters.clone() }
+    }
+
     /// The receiver has confirmed it.
     pub fn acknowledged(mut self) {
-        self.count(|counters, chunk| {
-            counters.proc_records.add(u64::from(chunk.events));
-            counters.proc_bytes.add(chunk.entries.len() as u64);
-        });
-        self.end(Fate::Acknowledged);
+        self.end(Fate::Acknowledged, None);
     }
 
-    /// It failed, and goes again.
-    pub fn failed(&self) {
-        self.count(|counters, chunk| {
-            counters.retries.add(1);
-            counters.retried_records.add(u64::from(chunk.events));
-        });
+    /// It, or what is named of it, is given up.
+    pub fn lost(mut self, loss: Loss) {
+        self.end(Fate::Lost, Some(loss));
     }
 
-    /// It is given up.
-    pub fn lost(mut self) {
-        self.count(|counters, chunk| {
-            counters.retries_failed.add(1);
-            counters.dropped_records.add(u64::from(chunk.events));
-        });
-        self.end(Fate::Lost);
-    }
-
-    fn count(&self, add: impl FnOnce(&OutputCounters, &Chunk)) {
-        if let Some(counters) = &self.counters {
-            add(counters, self.chunk());
-        }
-    }
-
-    fn end(&mut self, fate: Fate) {
+    fn end(&mut self, fate: Fate, loss: Option<Loss>) {
         let Some(travelling) = self.travelling.take() else {
             return;
         };
-        travelling.worst.fetch_max(fate as u8, Ordering::SeqCst);
-        if let Some(Travelling { chunk, worst, home }) = Arc::into_inner(travelling) {
-            home.welcome(chunk, Fate::ALL[usize::from(worst.into_inner())]);
+        let mut ending = travelling.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.0 = ending.0.max(fate);
+        ending.1.extend(loss);
+        drop(ending);
+        if let Some(Travelling { mut chunk, ending, home }) = Arc::into_inner(travelling) {
+            let (fate, losses) = ending.into_inner().unwrap_or_else(PoisonError::into_inner);
+            chunk.losses = losses;
+            home.welcome(chunk, fate);
         }
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        self.end(Fate::Abandoned);
+        self.end(Fate::Abandoned, None);
     }
 }
 
@@ -146,7 +157,7 @@ mod tests {
 
     use super::*;
     use crate::buffer::{Budget, OpenChunk};
-    use crate::model::{Counter, Tag};
+    use crate::model::Tag;
 
     fn deliveries(outputs: usize) -> (Vec<Delivery>, Arc<Home>) {
         let budget = Budget::new(100, Arc::new(|| ()));
@@ -164,6 +175,10 @@ mod tests {
         arrived.pop().map(|(_, fate)| fate)
     }
 
+    fn loss(events: Range<u32>) -> Loss {
+        Loss { reason: LossReason::Refused, events, beginning: String::new() }
+    }
+
     #[test]
     fn a_chunk_comes_home_when_every_output_has_confirmed_it() {
         let (mut deliveries, home) = deliveries(2);
@@ -174,25 +189,9 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_a_delivery_counts_for_its_output_alone() {
-        let (mut pair, _home) = deliveries(2);
-        let outputs = [Arc::new(OutputCounters::default()), Arc::default()];
-        let first = pair.pop().unwrap().counted_into(&outputs[0]);
-        let second = pair.pop().unwrap().counted_into(&outputs[1]);
-        first.failed();
-        first.lost();
-        second.acknowledged();
-        let [first, second] = outputs.map(|counters| {
-            [&counters.retries, &counters.retries_failed, &counters.proc_bytes].map(Counter::get)
-        });
-        assert_eq!(first, [1, 1, 0]);
-        assert_eq!(second, [0, 0, 2]);
-    }
-
-    #[test]
     fn the_worst_of_its_deliveries_decides_what_became_of_a_chunk() {
         let (mut pair, home) = deliveries(2);
-        pair.pop().unwrap().lost();
+        pair.pop().unwrap().lost(loss(0..1));
         pair.pop().unwrap().acknowledged();
         assert_eq!(fate(&home), Some(Fate::Lost));
 
@@ -200,5 +199,19 @@ mod tests {
         drop(pair.pop());
         pair.pop().unwrap().acknowledged();
         assert_eq!(fate(&home), Some(Fate::Abandoned));
+    }
+
+    #[test]
+    fn a_delivery_in_parts_ends_with_its_last_part_and_brings_the_losses_home() {
+        let (mut deliveries, home) = deliveries(1);
+        let whole = deliveries.pop().unwrap();
+        let part = whole.split();
+        whole.acknowledged();
+        assert_eq!(fate(&home), None);
+        part.lost(loss(3..4));
+        let mut arrived = Vec::new();
+        home.empty_into(&mut arrived);
+        let (chunk, fate) = arrived.pop().unwrap();
+        assert_eq!((fate, chunk.losses), (Fate::Lost, vec![loss(3..4)]));
     }
 }

@@ -9,11 +9,13 @@ pub mod budget;
 pub mod chunk;
 pub mod delivery;
 pub mod open;
+pub mod pack;
 pub mod pool;
 pub mod router;
 
 pub use budget::{Budget, Reservation};
 pub use chunk::{Chunk, OpenChunk};
-pub use delivery::{Delivery, Fate, Home};
+pub use delivery::{Delivery, Fate, Home, Loss, LossReason};
 pub use open::{OpenChunks, Sealing, SlotId};
+pub use pack::{Packer, unpack};
 pub use router::Router;

@@ -11,12 +11,29 @@ use super::exit::Exit;
 use super::signals::Signals;
 use crate::agent::{self, AgentError, Options, Outcome};
 use crate::config::Config;
+use crate::forward;
 
 /// Runs until a stop, and says how it ended.
 pub async fn run(config: Config) -> Result<Exit, AgentError> {
     let signals = Signals::listen()?;
-    let outcome = agent::run(config, Options::default(), stop_by(signals)).await?;
-    Ok(report(&outcome))
+    match agent::run(config, Options::default(), stop_by(signals)).await {
+        Ok(outcome) => Ok(report(&outcome)),
+        // Found late, because files had to be read or patterns compiled, it is still a
+        // configuration that cannot be used.
+        Err(refused @ (AgentError::Setting { .. } | AgentError::Output { .. })) => {
+            error!("[config] {refused}");
+            Ok(Exit::Refused)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the files that outputs name, as a start would. The error says which is of no use.
+pub fn open_files(config: &Config) -> Result<(), String> {
+    for output in &config.outputs {
+        forward::try_files(output).map_err(|error| format!("{}: {error}", output.name))?;
+    }
+    Ok(())
 }
 
 /// Resolves at the first signal that asks for a stop. From then on a second SIGINT ends the

@@ -9,7 +9,8 @@
 //!  yaml.rs ────┘   places     env.rs: ${NAME}   ├─ multiline.rs [MULTILINE_PARSER]
 //!                             keys.rs: types    ├─ inputs.rs    [INPUT]; joins.rs: what joins lines
 //!                                               ├─ filters.rs   [FILTER]
-//!                                               └─ outputs.rs   [OUTPUT]
+//!                                               ├─ outputs.rs   [OUTPUT]
+//!                                               └─ upstreams.rs [UPSTREAM], [NODE]
 //! ```
 //!
 //! Where Fluent Bit 5.1 starts, we start. What it refuses is a problem, what it ignores or bends is
@@ -25,8 +26,10 @@ pub mod keys;
 mod multiline;
 mod outputs;
 mod parsers;
+mod secure;
 mod service;
 mod tree;
+mod upstreams;
 mod values;
 mod yaml;
 
@@ -158,12 +161,13 @@ pub fn load(
     let variables = Variables::new(environment, &tree.variables, &mut report);
     let mut loader = Loader { main, tree: &tree, variables: &variables, report: &mut report };
 
-    let ServiceSettings { service, backoff, parser_files } = loader.read_service(environment);
+    let ServiceSettings { service, backoff, preferred, parser_files } =
+        loader.read_service(environment);
     let mut parsers = loader.read_parsers(extra_parsers, &parser_files, environment);
     loader.look_at_other_sections();
     let inputs = loader.read_inputs(&mut parsers);
     let filters = loader.read_filters();
-    let outputs = loader.read_outputs(backoff);
+    let outputs = loader.read_outputs(backoff, preferred, environment);
     let (parsers, multiline_parsers) = parsers.finish(&mut report);
     report.sort();
 
@@ -234,9 +238,15 @@ impl<'a> Loader<'a> {
                 Kind::Plugins => {
                     self.report.note(place, "accepted, not obeyed: no plugin is loaded from files")
                 }
+                Kind::UpstreamServers if is_yaml(&place.file) => {}
                 Kind::UpstreamServers => self.report.note(
                     place,
-                    "accepted, not obeyed: only an output with Upstream would read it",
+                    "accepted, not obeyed: an output reads it from the file that Upstream names",
+                ),
+                Kind::Node if is_yaml(&place.file) => {}
+                Kind::Node => self.report.warn(
+                    place,
+                    "is ignored here; it belongs into the file that Upstream of an output names",
                 ),
                 Kind::Service
                 | Kind::Parser
@@ -300,14 +310,21 @@ impl<'a> Loader<'a> {
         Some(self.variables.expand(&entry.value).text)
     }
 
-    fn read_outputs(&mut self, backoff: forward::Backoff) -> Vec<forward::Settings> {
+    fn read_outputs(
+        &mut self,
+        backoff: forward::Backoff,
+        preferred: Option<forward::IpVersion>,
+        environment: &Environment,
+    ) -> Vec<forward::Settings> {
         let sections = self.sections_of(Kind::Output, "output", "forward");
         if sections.is_empty() {
             self.warn_of_none("there is no [OUTPUT], so nothing is sent");
         }
         let count = |kind| self.tree.sections.iter().filter(|section| section.kind == kind).count();
         let is_alone = count(Kind::Input) == 1 && count(Kind::Output) == 1;
-        let surroundings = Surroundings { is_alone, backoff };
+        let host_name = environment.known("HOSTNAME").map_or("localhost", |(name, _)| name);
+        let (main, tree) = (self.main, self.tree);
+        let surroundings = Surroundings { is_alone, backoff, preferred, host_name, main, tree };
         let read = |(number, section)| {
             outputs::read_forward(section, number, surroundings, self.variables, self.report)
         };
@@ -350,10 +367,13 @@ mod tests {
 
     use super::*;
     use crate::filter::record_modifier;
+    use crate::forward::settings::{IpVersion, Keepalive, Probes, Security};
     use crate::forward::{Backoff, RetryLimit};
-    use crate::model::Pattern;
+    use crate::model::{Codec, Pattern, Secret};
     use crate::parse::{Definition, Format, Type};
+    use crate::secrets::Source;
     use crate::tail::{Encoding, LongLines, MaxHeld, Symlinks};
+    use crate::tls;
 
     /// A Pod called `h1` whose image has our own parsers.
     fn environment() -> Environment {
@@ -644,6 +664,10 @@ mod tests {
                 io_timeout: seconds(20),
                 ack_timeout: seconds(20),
                 source_address: Some([127, 0, 0, 1].into()),
+                workers: 3,
+                retry_max_age: Some(seconds(3_600)),
+                preferred: Some(forward::IpVersion::V6),
+                max_connection_age: None,
                 ..forward::Settings::new("forward.0", "fluentd", 24_225)
             }
         );
@@ -654,9 +678,72 @@ mod tests {
                 pattern_regex: Some("tail".to_owned()),
                 retry_limit: RetryLimit::Times(0),
                 backoff,
+                preferred: Some(forward::IpVersion::V4),
                 ..forward::Settings::new("second", "127.0.0.1", 24_224)
             }
         );
+        check_secure_outputs(&outputs[2], &outputs[3]);
+    }
+
+    fn check_secure_outputs(first: &forward::Settings, second: &forward::Settings) {
+        let seconds = Duration::from_secs;
+        let secret = |text: &str| Source::Written(Secret::new(text));
+        let text = |text: &str| text.to_owned();
+        let Some(tls) = &first.tls else { panic!("tls is on") };
+        assert_eq!(
+            *tls,
+            tls::Settings {
+                verify: false,
+                verify_hostname: true,
+                vhost: Some(text("fluentd.example")),
+                ca_file: Some("ca.crt".into()),
+                ca_path: Some("/etc/ca".into()),
+                crt_file: Some("tls.crt".into()),
+                key_file: Some("tls.key".into()),
+                key_passwd: Some(Secret::new("s3cr3t-pw")),
+                min_version: tls::Version::Tls13,
+                max_version: tls::Version::Tls13,
+                ciphers: Some(
+                    ["ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305"]
+                        .map(|name| tls::Cipher::named(name).unwrap())
+                        .to_vec()
+                ),
+            }
+        );
+        let expected = forward::Settings {
+            backoff: first.backoff,
+            unix_path: Some("/run/fluentd.sock".into()),
+            tls: first.tls.clone(),
+            security: Some(Security {
+                self_hostname: text("me"),
+                shared_key: secret(""),
+                user: Some((text("alice"), Some(secret("s3cr3t-pw")))),
+            }),
+            tag: Some(forward::TagTemplate::parse("x.$TAG[1]").unwrap()),
+            compress: Some(Codec::Zstd),
+            added_options: vec![(text("a"), text("b")), (text("c"), text("d e"))],
+            preferred: Some(IpVersion::V6),
+            keepalive: Keepalive { idle_timeout: Some(seconds(7)), frames: Some(100) },
+            probes: Probes { time: seconds(9), interval: seconds(2), count: 5 },
+            ..forward::Settings::new("forward.2", "127.0.0.1", 24_224)
+        };
+        assert_eq!(*first, expected);
+        let file = |path: &str| Source::File(path.into());
+        let expected = forward::Settings {
+            backoff: first.backoff,
+            security: Some(Security {
+                self_hostname: text("h1.client"),
+                shared_key: file("/etc/keys/fluentd"),
+                user: Some((text("bob"), Some(file("/etc/keys/bob")))),
+            }),
+            whole_seconds: true,
+            preferred: Some(IpVersion::V4),
+            keepalive: Keepalive { idle_timeout: None, frames: Some(1) },
+            ..forward::Settings::new("forward.3", "127.0.0.1", 24_224)
+        };
+        assert_eq!(*second, expected);
+        let shown = format!("{first:?} {second:#?}");
+        assert!(!shown.contains("s3cr3t"), "{shown}");
     }
 
     #[test]
@@ -701,6 +788,23 @@ mod tests {
         assert_eq!(parsers[0].time_key.as_deref(), Some("at"));
         assert_eq!(inputs[0].paths, ["/var/log/shop/*.log"]);
         assert_eq!(inputs[0].parser.as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn the_nodes_of_an_upstream_are_what_the_output_is_but_for_what_they_say_themselves() {
+        let output = |path| loaded(path).config.outputs.remove(0);
+        let outputs =
+            ["fixtures/config/right/upstream.conf", "fixtures/config/right/upstream-in-yaml.yaml"]
+                .map(output);
+        for output in outputs {
+            let [a, b] = &output.nodes[..] else { panic!("{:?}", output.nodes) };
+            assert_eq!((a.name.as_str(), a.weight, a.standby), ("a", 20, false));
+            assert_eq!((b.name.as_str(), b.weight, b.standby), ("b", 60, true));
+            assert_eq!((a.settings.host.as_str(), a.settings.port), ("10.0.0.1", 24_225));
+            assert_eq!((b.settings.host.as_str(), b.settings.port), ("b.example", 24_224));
+            assert_eq!((a.settings.require_ack, b.settings.require_ack), (true, false));
+            assert_eq!(b.settings.io_timeout, Duration::from_secs(7));
+        }
     }
 
     #[test]

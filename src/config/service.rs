@@ -13,7 +13,7 @@ use super::keys::{Group, SERVICE};
 use super::tree::{Kind, Section};
 use super::values::Values;
 use super::{LogLevel, Service};
-use crate::forward::Backoff;
+use crate::forward::{Backoff, IpVersion};
 
 static GROUPS: &[&Group] = &[&SERVICE];
 
@@ -23,6 +23,8 @@ pub(super) struct ServiceSettings {
     pub(super) service: Service,
     /// `scheduler.base` and `scheduler.cap`, which hold for every output.
     pub(super) backoff: Backoff,
+    /// `dns.prefer_ipv4` and `dns.prefer_ipv6`, which hold for every output.
+    pub(super) preferred: Option<IpVersion>,
     /// `Parsers_File`: as written, with its place.
     pub(super) parser_files: Vec<(PathBuf, Place)>,
 }
@@ -77,6 +79,8 @@ impl ServiceSettings {
         *log_file = values.text("Log_File").map(PathBuf::from).or_else(|| log_file.take());
         self.take_http(values, report);
         self.take_backoff(values, report);
+        self.preferred =
+            read_preferred(values, "dns.prefer_ipv4", "dns.prefer_ipv6").or(self.preferred);
         let files = values.all("Parsers_File");
         self.parser_files
             .extend(files.map(|found| (PathBuf::from(&found.value), found.place.clone())));
@@ -155,6 +159,12 @@ impl ServiceSettings {
             }
         }
     }
+}
+
+/// The family of addresses that one of these two keys prefers. IPv4 wins, as in Fluent Bit.
+pub(super) fn read_preferred(values: &Values, ipv4: &str, ipv6: &str) -> Option<IpVersion> {
+    let is_on = |key| values.boolean(key) == Some(true);
+    is_on(ipv4).then_some(IpVersion::V4).or_else(|| is_on(ipv6).then_some(IpVersion::V6))
 }
 
 /// A number of seconds; a unit is obeyed when there is one, and other text behind the number is

@@ -58,8 +58,10 @@ pub(super) enum Kind {
     StreamProcessor,
     /// `[PLUGINS]`.
     Plugins,
-    /// `[UPSTREAM_SERVERS]`.
+    /// `[UPSTREAM]`, `[UPSTREAM_SERVERS]`.
     UpstreamServers,
+    /// `[NODE]` behind an `[UPSTREAM]`.
+    Node,
     /// `[CUSTOM]`.
     Custom,
     /// `[INPUT]`.
@@ -72,7 +74,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// In the order in which Fluent Bit compares a name with them.
-    const NAMES: [(&str, Self); 10] = [
+    const NAMES: [(&str, Self); 11] = [
         ("service", Self::Service),
         ("parser", Self::Parser),
         ("multiline_parser", Self::MultilineParser),
@@ -83,6 +85,8 @@ impl Kind {
         ("inputs", Self::Input),
         ("filters", Self::Filter),
         ("outputs", Self::Output),
+        // Only in an upstream file, where it must be written out.
+        ("node", Self::Node),
     ];
 
     /// The section a name in brackets selects: any beginning of a known name does, in any case

@@ -156,7 +156,7 @@ impl Reader<'_> {
             "parsers" => self.read_sections(Kind::Parser, node, &place),
             "multiline_parsers" => self.read_sections(Kind::MultilineParser, node, &place),
             "plugins" => self.add_whole(Kind::Plugins, place),
-            "upstream_servers" => self.add_whole(Kind::UpstreamServers, place),
+            "upstream_servers" => self.read_upstreams(node, &place),
             "stream_processor" => self.add_whole(Kind::StreamProcessor, place),
             "customs" => self.read_sections(Kind::Custom, node, &place),
             "pipeline" => self.read_pipeline(node, &place),
@@ -197,6 +197,22 @@ impl Reader<'_> {
             let place = self.place(node.line);
             let pairs = self.map(node, &place);
             self.read_section(kind, pairs, place);
+        }
+    }
+
+    /// A list of maps, each with a `name` and a list of `nodes`: an `[UPSTREAM]` and its `[NODE]`s.
+    fn read_upstreams(&mut self, node: Node, place: &Place) {
+        for node in self.list(node, place) {
+            let place = self.place(node.line);
+            let (nodes, pairs): (Vec<_>, Vec<_>) = self
+                .map(node, &place)
+                .into_iter()
+                .partition(|pair| pair.key.eq_ignore_ascii_case("nodes"));
+            self.read_section(Kind::UpstreamServers, pairs, place);
+            for Pair { key, line, node } in nodes {
+                let place = self.place(line).with_key(&key);
+                self.read_sections(Kind::Node, node, &place);
+            }
         }
     }
 

@@ -1,26 +1,45 @@
 //! Sends chunks to Fluentd and gives back what was acknowledged.
 //!
 //! In:  deliveries, through the [`Inlet`]
-//! Out: frames to one upstream; each delivery ends acknowledged, or lost by `Retry_Limit`
+//! Out: frames to one upstream; each delivery ends acknowledged, or lost for a named reason
+//!
+//! ```text
+//!             ┌─ dispatch (which chunk on which lane: balance, breaker, pending) ─┐
+//!  inlet ─▶ upstream ─▶ lane ─▶ connect, connection ─▶ one address                │
+//!                    └▶ lane ─▶ connect, connection ─▶ another    ◀───────────────┘
+//! ```
 //!
 //! No state is without a deadline. Any error destroys the connection; what was on it goes again,
 //! the same bytes under the same chunk id in the same order.
 
 mod backoff;
+mod balance;
+mod breaker;
 mod connect;
 mod connection;
+mod dispatch;
+mod greet;
 mod inlet;
+mod lane;
+mod node;
 mod pending;
+mod retag;
 pub mod settings;
 mod upstream;
+mod wire;
 
 use std::io;
 use std::time::Duration;
 
+pub use self::connect::StartError;
 pub use self::inlet::Inlet;
-pub use self::settings::{Backoff, RetryLimit, Settings};
-pub use self::upstream::Upstream;
+pub use self::retag::{AsksForRecord, TagTemplate};
+pub use self::settings::{Backoff, IpVersion, Node, RetryLimit, Settings};
+pub use self::upstream::{Upstream, try_files};
 use crate::protocol::ack::AckError;
+use crate::protocol::handshake::HandshakeError;
+use crate::secrets::SecretError;
+use crate::tls;
 
 /// Why a connection ended, or could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +52,45 @@ pub enum Failure {
         /// What the resolver said.
         reason: String,
     },
-    /// No address took the connection.
-    #[error("cannot connect: {answers}")]
+    /// The address did not take the connection.
+    #[error("cannot connect: {answer}")]
     Connect {
-        /// Each address with its answer.
-        answers: String,
+        /// The address with its answer.
+        answer: String,
     },
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// TLS failed, at its handshake or later.
+    #[error("TLS: {reason}")]
+    Tls {
+        /// Why, and what to do about it.
+        reason: String,
+    },
+    /// Where HELO is due, nothing came.
+    #[error(
+        "the server said nothing within {limit:?}, where HELO is due: it wants no shared key. \
+         Take Shared_Key out, or give it a <security> section"
+    )]
+    NoHelo {
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// The answer to our PING did not come.
+    #[error("the server did not answer our PING within {limit:?}")]
+    NoPong {
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// How Fluent Bit refuses.
+    #[error(
+        "the server closed the connection instead of answering our PING: its shared key is most \
+         likely another than our Shared_Key"
+    )]
+    ClosedInsteadOfPong,
+    /// The handshake failed.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
     /// The receiver closed the connection.
     #[error("the receiver closed the connection")]
     Closed,
@@ -52,9 +104,7 @@ pub enum Failure {
         limit: Duration,
     },
     /// It reads, and confirms nothing.
-    #[error(
-        "no acknowledgement within {limit:?}; if the receiver never acknowledges, write `Require_ack_response Off`"
-    )]
+    #[error("no acknowledgement within {limit:?}")]
     NoAck {
         /// `net.io_timeout`, or 60 s.
         limit: Duration,
@@ -68,7 +118,35 @@ pub enum Failure {
     /// What came back was no acknowledgement.
     #[error(transparent)]
     BadAck(#[from] AckError),
-    /// Nothing happened for an hour.
-    #[error("nothing was sent for an hour")]
-    Idle,
+    /// We closed it: it was drained or idle, or `net.keepalive*` or the server want it so. Nothing
+    /// is wrong.
+    #[error("it has served its time")]
+    Served,
+}
+
+impl Failure {
+    /// Whether the first chunk that was on the way may be the reason: the receiver was there, and
+    /// ended the connection or never answered. (Fluentd drops what is above `chunk_size_limit` and
+    /// stays open.)
+    fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        match self {
+            Self::Closed | Self::NoAck { .. } | Self::BadAck(AckError::WithoutAck) => true,
+            Self::Broken(error) => {
+                matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What an error of a connection means.
+fn broken(error: io::Error) -> Failure {
+    match tls::explain(&error) {
+        Some(reason) => Failure::Tls { reason },
+        // TLS that ends without its last word: the receiver closed the connection. No ack can be
+        // cut off by that, because each is a whole value.
+        None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::Closed,
+        None => Failure::Broken(error),
+    }
 }

@@ -39,6 +39,8 @@ impl Accounts {
             &counters.lost_truncated_bytes,
             &counters.lost_long_line_bytes,
             &counters.lost_retry_limit_bytes,
+            &counters.lost_max_age_bytes,
+            &counters.lost_refused_bytes,
             &counters.lost_held_bytes,
         ];
         Self {

@@ -270,7 +270,7 @@ impl Input {
         self.bytes += bytes;
         if kept.is_none() {
             self.counters.bytes_filtered.add(bytes);
-        } else if chunk.add(slice.file, slice.span, bytes) {
+        } else if chunk.add(slice.file, slice.span, offset, bytes) {
             slice.shares += 1;
         }
         true
@@ -317,7 +317,7 @@ impl Input {
             self.bytes += cut.len() as u64;
             if kept.is_none() {
                 self.counters.bytes_filtered.add(cut.len() as u64);
-            } else if chunk.add(slice.file, slice.span, cut.len() as u64) {
+            } else if chunk.add(slice.file, slice.span, offset, cut.len() as u64) {
                 slice.shares += 1;
             }
             sent = cut.len();

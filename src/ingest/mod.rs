@@ -31,10 +31,10 @@ pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
 use self::wait::Sleeper;
 pub use self::wait::{Waker, waker};
-use crate::buffer::{Chunk, Delivery, Fate, Home, Router, Sealing};
+use crate::buffer::{Chunk, Delivery, Fate, Home, Loss, LossReason, Packer, Router, Sealing};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
-use crate::model::{Counters, FileId, Mentions, Tag};
+use crate::model::{Codec, Counters, FileId, Mentions, Tag};
 use crate::tail::{FollowedFile, ReadBuffer, Seen, Watch, watch};
 
 /// Takes the deliveries of one output.
@@ -70,6 +70,8 @@ pub struct Parts {
     pub router: Router,
     /// The outputs, in the router's order.
     pub outlets: Vec<Outlet>,
+    /// For each of them what compresses its chunks, if anything does.
+    pub packers: Vec<Option<Packer>>,
     /// Where chunks come home to.
     pub home: Arc<Home>,
     /// Where positions are kept, and for which inputs (by number).
@@ -185,24 +187,13 @@ impl Ingest {
     }
 
     fn settle(&mut self, chunk: Chunk, fate: Fate) {
-        let counters = &self.parts.counters;
-        match fate {
-            Fate::Acknowledged => {
-                counters.chunks_acknowledged.add(1);
-                counters.events_acknowledged.add(u64::from(chunk.events));
-                counters.bytes_acknowledged.add(chunk.file_bytes());
-            }
-            Fate::Lost => {
-                counters.lost_retry_limit.add(u64::from(chunk.events));
-                counters.lost_retry_limit_bytes.add(chunk.file_bytes());
-            }
+        if fate == Fate::Abandoned {
             // The process ends: its lines are read again at the next start. The last word in the
             // log belongs to whoever ends it.
-            Fate::Abandoned => {
-                self.is_abandoned = true;
-                return;
-            }
+            self.is_abandoned = true;
+            return;
         }
+        self.count_ended(&chunk);
         let (buffer, shares) = chunk.into_parts();
         let Some(first) = shares.first() else {
             return;
@@ -212,6 +203,52 @@ impl Ingest {
             input.tail.settle(share);
         }
         input.chunks.recycle(buffer);
+    }
+
+    /// What was not given up was acknowledged. Two outputs may give up the same events.
+    fn count_ended(&mut self, chunk: &Chunk) {
+        let (mut events, mut bytes) = (u64::from(chunk.events), chunk.file_bytes());
+        for loss in &chunk.losses {
+            let lost_events = (loss.events.len() as u64).min(events);
+            let lost_bytes = chunk.file_bytes_of(&loss.events).min(bytes);
+            events -= lost_events;
+            bytes -= lost_bytes;
+            let counters = &self.parts.counters;
+            let (of_events, of_bytes) = match loss.reason {
+                LossReason::RetryLimit => {
+                    (&counters.lost_retry_limit, &counters.lost_retry_limit_bytes)
+                }
+                LossReason::MaxAge => (&counters.lost_max_age, &counters.lost_max_age_bytes),
+                LossReason::Refused => (&counters.lost_refused, &counters.lost_refused_bytes),
+            };
+            of_events.add(lost_events);
+            of_bytes.add(lost_bytes);
+            if loss.reason == LossReason::Refused {
+                self.say_refused(chunk, loss);
+            }
+        }
+        let counters = &self.parts.counters;
+        counters.chunks_acknowledged.add(u64::from(chunk.losses.is_empty()));
+        counters.events_acknowledged.add(events);
+        counters.bytes_acknowledged.add(bytes);
+    }
+
+    /// Only here is it known which file a chunk was made of.
+    fn say_refused(&mut self, chunk: &Chunk, loss: &Loss) {
+        let share = chunk.share_of(loss.events.start);
+        let path = share.and_then(|share| {
+            let input = &mut self.parts.inputs[input_number(share.file)];
+            Some(input.tail.file(share.file)?.path.display().to_string())
+        });
+        error!(
+            file = path.unwrap_or_default(),
+            from = share.map_or(0, |share| share.offset),
+            to = share.map_or(0, |share| share.offset + share.bytes),
+            tag = %chunk.tag,
+            "an event is lost: the receiver refused it always, and took others meanwhile; \
+             it lies between these offsets and begins with: {}",
+            loss.beginning
+        );
     }
 
     // === Finding files
@@ -439,20 +476,47 @@ impl Ingest {
     fn hand_over(&mut self) {
         for number in 0..self.parts.inputs.len() {
             for chunk in self.parts.inputs[number].chunks.take_sealed() {
-                self.deliver(chunk);
+                self.deliver(number, chunk);
             }
         }
     }
 
-    fn deliver(&mut self, chunk: Chunk) {
+    fn deliver(&mut self, number: usize, mut chunk: Chunk) {
         self.parts.counters.chunks.add(1);
         self.parts.counters.events.add(u64::from(chunk.events));
         self.away += 1;
         self.away_bytes += chunk.file_bytes();
         let outputs = self.parts.router.route(&chunk.tag);
+        self.pack(number, &mut chunk, &outputs);
         let deliveries = Delivery::of(chunk, outputs.len(), &self.parts.home);
         for (output, delivery) in outputs.into_iter().zip(deliveries) {
             (self.parts.outlets[output])(delivery);
+        }
+    }
+
+    /// Compresses a chunk, once for all outputs that want it so. Outputs that want it otherwise
+    /// each get their own form.
+    fn pack(&mut self, number: usize, chunk: &mut Chunk, outputs: &[usize]) {
+        let packers = &mut self.parts.packers;
+        let codec_of = |output: &usize| packers[*output].as_ref().map(Packer::codec);
+        let wanted: Vec<Option<Codec>> = outputs.iter().map(codec_of).collect();
+        let is_for_all = wanted.iter().all(|codec| *codec == wanted[0]);
+        for (at, &output) in outputs.iter().enumerate() {
+            let Some(packer) = &mut packers[output] else {
+                continue;
+            };
+            let codec = packer.codec();
+            if wanted[..at].contains(&Some(codec)) {
+                continue;
+            }
+            match packer.pack(&chunk.entries) {
+                Some(packed) if is_for_all => {
+                    let buffer = chunk.replace(codec, packed);
+                    self.parts.inputs[number].chunks.recycle(buffer);
+                }
+                Some(packed) => chunk.add_form(codec, packed),
+                None => {}
+            }
         }
     }
 

@@ -102,6 +102,14 @@ counters! {
         lost_retry_limit,
         /// Bytes of files whose events were given up after `Retry_Limit`.
         lost_retry_limit_bytes,
+        /// Events given up after `Retry_Max_Age`.
+        lost_max_age,
+        /// Bytes of files whose events were given up after `Retry_Max_Age`.
+        lost_max_age_bytes,
+        /// Events that the receiver always refused while it took others.
+        lost_refused,
+        /// Bytes of files whose events were refused, on average: nobody keeps the length of lines.
+        lost_refused_bytes,
         /// Bytes of deleted files that were let go for `Max_Held_Bytes`, or could not be opened again.
         lost_held_bytes,
         /// Bytes of files whose events were acknowledged by every output.
@@ -133,9 +141,9 @@ counters! {
         retries,
         /// Events in chunks that failed, each time.
         retried_records,
-        /// Chunks given up after `Retry_Limit`.
+        /// Chunks, or parts of them, given up for whatever reason.
         retries_failed,
-        /// Events given up after `Retry_Limit`.
+        /// Events given up, for whatever reason.
         dropped_records,
     }
 }

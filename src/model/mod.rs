@@ -4,18 +4,22 @@
 //! neighbouring stages share lives with the stage that makes it; it moves here when a third
 //! one needs it.
 
+pub mod codec;
 pub mod counters;
 pub mod cursor;
 pub mod mention;
 pub mod record;
+pub mod secret;
 pub mod selector;
 pub mod span;
 pub mod tag;
 pub mod time;
 pub mod units;
 
+pub use codec::Codec;
 pub use counters::{Counted, Counter, Counters, OutputCounters};
 pub use mention::Mentions;
+pub use secret::Secret;
 pub use selector::{NotARegex, Selector};
 pub use span::{FileId, Share, SpanId};
 pub use tag::{Pattern, Tag};

@@ -21,6 +21,8 @@ pub struct Share {
     pub file: FileId,
     /// The span the chunk took events from.
     pub span: SpanId,
+    /// Where in the file the first of those events begins.
+    pub offset: u64,
     /// How many of the file's bytes those events were.
     pub bytes: u64,
     /// How many events they made.

@@ -87,15 +87,38 @@ pub fn head(tag: &Tag, entries: usize, out: &mut Vec<u8>) {
     write_bin_header(out, entries);
 }
 
-/// Appends what stands behind the entries: the option, with the number of events and, when an
-/// ack is wanted, the chunk's id.
-pub fn tail(events: u32, id: Option<&ChunkId>, out: &mut Vec<u8>) {
-    write_map_header(out, 1 + usize::from(id.is_some()));
-    write_str(out, "size");
-    write_unsigned(out, events);
-    if let Some(id) = id {
-        write_str(out, "chunk");
-        write_str(out, id.as_str());
+/// What stands behind the entries: the option.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tail<'a> {
+    /// The number of events.
+    pub events: u32,
+    /// The chunk's id, when an ack is wanted.
+    pub id: Option<&'a ChunkId>,
+    /// How the entries are compressed, if they are.
+    pub compressed: Option<&'a str>,
+    /// `Add_Option`: further keys and values. Receivers pass over what they do not know.
+    pub added: &'a [(String, String)],
+}
+
+impl Tail<'_> {
+    /// Appends it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let own = 1 + usize::from(self.id.is_some()) + usize::from(self.compressed.is_some());
+        write_map_header(out, own + self.added.len());
+        write_str(out, "size");
+        write_unsigned(out, self.events);
+        if let Some(id) = self.id {
+            write_str(out, "chunk");
+            write_str(out, id.as_str());
+        }
+        if let Some(name) = self.compressed {
+            write_str(out, "compressed");
+            write_str(out, name);
+        }
+        for (key, value) in self.added {
+            write_str(out, key);
+            write_str(out, value);
+        }
     }
 }
 
@@ -677,7 +700,7 @@ mod tests {
         let mut out = Vec::new();
         head(&Tag::new(tag), entries.len(), &mut out);
         out.extend_from_slice(entries);
-        tail(events, id, &mut out);
+        Tail { events, id, ..Tail::default() }.encode(&mut out);
         out
     }
 
@@ -711,7 +734,7 @@ mod tests {
             (65_536, vec![0xce, 0, 1, 0, 0]),
         ] {
             let mut out = Vec::new();
-            tail(events, None, &mut out);
+            Tail { events, ..Tail::default() }.encode(&mut out);
             assert_eq!(out, [&[0x81, 0xa4][..], b"size", &number].concat(), "{events}");
         }
     }

@@ -671,7 +671,7 @@ mod tests {
 
         fn settle(&mut self, generation: u32, number: u64) {
             let span = SpanId { generation, number };
-            self.file.settle(&Share { file: FileId(1), span, bytes: 0, events: 1 });
+            self.file.settle(&Share { file: FileId(1), span, offset: 0, bytes: 0, events: 1 });
         }
     }
 

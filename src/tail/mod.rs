@@ -573,7 +573,7 @@ mod tests {
         tail.retire(now);
         assert_eq!(tail.unread(), 0);
         assert_eq!(tail.files().map(FollowedFile::unsettled).sum::<u64>(), 5);
-        tail.settle(&Share { file: id, span, bytes: 5, events: 1 });
+        tail.settle(&Share { file: id, span, offset: 0, bytes: 5, events: 1 });
         tail.retire(now);
         assert_eq!(tail.files().count(), 0);
         assert_eq!(tail.counters.lost_held_bytes.get(), 0);

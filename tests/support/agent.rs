@@ -1,7 +1,7 @@
 //! The agent as its users run it: the binary, a configuration file, signals.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -22,6 +22,8 @@ pub struct Told {
     service: Vec<String>,
     input: Vec<String>,
     output: Vec<String>,
+    more: String,
+    nodes: Vec<String>,
     environment: Vec<(String, String)>,
     parsers: String,
 }
@@ -36,6 +38,8 @@ impl Told {
             service: vec!["Flush 0.1".to_owned(), "Drain_Quiet 100ms".to_owned()],
             input: Vec::new(),
             output: Vec::new(),
+            more: String::new(),
+            nodes: Vec::new(),
             environment: vec![
                 ("HOSTNAME".to_owned(), "pod-1".to_owned()),
                 ("POD_NAMESPACE".to_owned(), "shop".to_owned()),
@@ -82,6 +86,22 @@ impl Told {
         self
     }
 
+    /// Further sections, as they stand in the file.
+    pub fn more(mut self, sections: &str) -> Self {
+        self.more.push_str(sections);
+        self
+    }
+
+    /// Ships to nodes instead: this one, and those of further calls. Keys are lines of its `[NODE]`.
+    pub fn node(mut self, port: u16, keys: &[&str]) -> Self {
+        let number = self.nodes.len();
+        let keys: String = keys.iter().map(|key| format!("    {key}\n")).collect();
+        let node =
+            format!("[NODE]\n    Name n{number}\n    Host 127.0.0.1\n    Port {port}\n{keys}");
+        self.nodes.push(node);
+        self
+    }
+
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -99,13 +119,37 @@ impl Told {
              [INPUT]\n    Name tail\n    Path {}\n    {}\n\
              [FILTER]\n    Name record_modifier\n    Match *\n    Record hostname ${{HOSTNAME}}\n    \
              Record namespace ${{POD_NAMESPACE}}\n\
-             [OUTPUT]\n    Name forward\n    Match *\n    Host 127.0.0.1\n    Port {}\n{}",
+             [OUTPUT]\n    Name forward\n    Match *\n    {}\n{}{}",
             self.service.join("\n    "),
             self.path,
             input.join("\n    "),
-            self.port,
+            match self.nodes.is_empty() {
+                true => format!("Host 127.0.0.1\n    Port {}", self.port),
+                false => "Upstream upstream.conf".to_owned(),
+            },
             self.output.iter().map(|line| format!("    {line}\n")).collect::<String>(),
+            self.more,
         )
+    }
+
+    /// What `check` says of it.
+    pub fn check(&self) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let config = self.write_into(directory.path());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_log-ambassador"));
+        command.env_clear().envs(self.environment.iter().cloned());
+        let output = command.arg("check").arg("-c").arg(&config).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    }
+
+    fn write_into(&self, directory: &Path) -> PathBuf {
+        let config = directory.join("fluent-bit.conf");
+        std::fs::write(&config, self.configuration()).unwrap();
+        std::fs::write(directory.join("parsers.conf"), &self.parsers).unwrap();
+        let upstream = format!("[UPSTREAM]\n    Name nodes\n{}", self.nodes.concat());
+        std::fs::write(directory.join("upstream.conf"), upstream).unwrap();
+        config
     }
 
     /// Starts the agent.
@@ -131,9 +175,7 @@ impl Told {
     }
 
     fn start_from(&self, directory: tempfile::TempDir, wrapper: &[&str], agent: &str) -> TestAgent {
-        let config = directory.path().join("fluent-bit.conf");
-        std::fs::write(&config, self.configuration()).unwrap();
-        std::fs::write(directory.path().join("parsers.conf"), &self.parsers).unwrap();
+        let config = self.write_into(directory.path());
         let mut words = wrapper.iter().copied().chain([agent]);
         let mut command = Command::new(words.next().expect("at least the agent"));
         command

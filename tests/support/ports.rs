@@ -1,7 +1,8 @@
 //! Ports that stay free.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -31,14 +32,24 @@ impl ReservedPort {
     /// Listens on it. One that listened before may linger for a moment: a process that another
     /// thread is starting has a copy of every descriptor until it is the other program.
     pub fn listen(&self) -> TcpListener {
+        self.listen_for(128)
+    }
+
+    /// The same, with a queue of so many connections (and one more, on Linux).
+    pub fn listen_for(&self, backlog: i32) -> TcpListener {
         let mut socket = None;
         wait_until("nobody listens on the port", || {
             socket = try_bound(self.address).ok();
             socket.is_some()
         });
         let socket = socket.expect("it was waited for");
-        socket.listen(128).unwrap();
+        socket.listen(backlog).unwrap();
         socket.into()
+    }
+
+    /// A connection to it, if it is made soon.
+    pub fn connect_soon(&self) -> Option<TcpStream> {
+        TcpStream::connect_timeout(&self.address, Duration::from_millis(200)).ok()
     }
 }
 

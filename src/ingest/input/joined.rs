@@ -241,7 +241,7 @@ impl Input {
             self.bytes += message.bytes;
             if kept.is_none() {
                 self.counters.bytes_filtered.add(message.bytes);
-            } else if chunk.add(slice.file, slice.span, message.bytes) {
+            } else if chunk.add(slice.file, slice.span, message.place.offset, message.bytes) {
                 slice.shares += 1;
             }
         }
