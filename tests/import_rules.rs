@@ -147,7 +147,7 @@ fn only_main_and_config_env_read_the_environment() {
 
 /// A clock that is set, or that a virtual machine corrects, moves by hours. Waits and deadlines
 /// are taken from one that only goes on; the other serves for what is compared with times of files,
-/// and for the times of events and of our own log.
+/// and for times that are shown: of events, of our own log, of the status page.
 #[test]
 fn nothing_waits_by_a_clock_that_can_jump() {
     let may = [

@@ -39,7 +39,7 @@ fn rotate_chain(logs: &LogDir) {
 }
 
 #[test]
-fn a_chain_of_renames_is_read_in_order_whether_or_not_the_pattern_matches_the_older_names() {
+fn a_chain_of_renames_is_read_once_whether_or_not_the_pattern_matches_the_older_names() {
     for pattern in ["app.log", "app.log*"] {
         let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
         let path = logs.file(pattern).display().to_string();
@@ -53,7 +53,7 @@ fn a_chain_of_renames_is_read_in_order_whether_or_not_the_pattern_matches_the_ol
             rotate_chain(&logs);
         }
         wait_for_all(&fluentd, 300);
-        assert_in_order(&fluentd, 300);
+        assert_eq!(sorted(&fluentd), (0..300).collect::<Vec<_>>(), "{pattern}");
         assert_eq!(agent.stop(), 0);
     }
 }
@@ -97,8 +97,9 @@ fn a_new_generation_every_20_ms_loses_nothing() {
     }
     fluentd.wait_for_records(generation * 50, SOON);
     assert_eq!(agent.stop(), 0);
-    let numbers = fluentd.sequences().remove("app.logs").unwrap();
-    assert!(numbers.iter().copied().eq(0..generation * 50), "not all, or not in order");
+    let mut numbers = fluentd.sequences().remove("app.logs").unwrap();
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..generation * 50), "not all, or some twice");
 }
 
 #[test]
@@ -337,7 +338,7 @@ fn with_a_twentieth_of_a_core_rotations_every_20_ms_lose_nothing() {
     agent.signal(Signal::CONT);
     wait_for_all(&fluentd, generation * 10);
     assert_eq!(agent.stop(), 0);
-    assert_in_order(&fluentd, generation * 10);
+    assert_eq!(sorted(&fluentd), (0..generation * 10).collect::<Vec<_>>());
 }
 
 #[test]

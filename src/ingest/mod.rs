@@ -283,9 +283,9 @@ impl Ingest {
         let Some(watch) = &mut self.watch else {
             return;
         };
-        let directories: Vec<PathBuf> =
-            self.parts.inputs.iter().flat_map(|input| input.tail.directories()).collect();
-        let Err(error) = watch.cover(&directories) else {
+        let inputs = &self.parts.inputs;
+        let directories = || inputs.iter().flat_map(|input| input.tail.directories()).collect();
+        let Err(error) = watch.cover_all(directories) else {
             self.covers_all = true;
             return;
         };

@@ -91,6 +91,24 @@ impl Watch {
         })
     }
 
+    /// Watches the directories that a look for them finds. One can come after the look and before
+    /// the one it came into was watched, so that no notice tells of it: they are looked for again,
+    /// until there is no other.
+    pub fn cover_all(&mut self, mut look: impl FnMut() -> Vec<PathBuf>) -> io::Result<()> {
+        // Each can bring one more level.
+        const LOOKS: usize = 16;
+        let mut covered = Vec::new();
+        for _ in 0..LOOKS {
+            let directories = look();
+            if directories == covered {
+                break;
+            }
+            self.cover(&directories)?;
+            covered = directories;
+        }
+        Ok(())
+    }
+
     /// Watches exactly these directories. A directory that was replaced by another of the same
     /// path is unwatched first and watched anew. The first error is given back after all were
     /// tried; a directory that is gone meanwhile is none.
@@ -243,4 +261,24 @@ fn what_of(mask: EventMask, cookie: u32) -> Option<What> {
         (EventMask::CLOSE_WRITE, What::Closed),
     ];
     table.into_iter().find(|(bit, _)| mask.contains(*bit)).map(|(_, what)| what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_comes_between_the_look_and_the_watch_is_watched() {
+        let root = tempfile::tempdir().unwrap();
+        let later = root.path().join("later");
+        let mut watch = Watch::new().unwrap();
+        let look = || {
+            let found = [root.path().to_owned(), later.clone()];
+            let found = found.into_iter().filter(|directory| directory.is_dir()).collect();
+            std::fs::create_dir_all(&later).unwrap();
+            found
+        };
+        watch.cover_all(look).unwrap();
+        assert!(watch.covers(&later));
+    }
 }
