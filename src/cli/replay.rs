@@ -229,7 +229,7 @@ fn summary(counters: &Counters, time: Duration) -> String {
     for (what, count) in [
         ("not JSON, delivered as text", counters.unparsed.get()),
         ("with an unreadable time", counters.bad_time.get()),
-        ("with bytes that are not UTF-8", counters.bad_utf8.get()),
+        ("with bytes that are not UTF-8", counters.bad_text.get()),
         ("longer than the limit", counters.lines_cut.get()),
     ] {
         if count > 0 {
@@ -276,6 +276,7 @@ pub fn reference(environment: &Environment) -> Config {
     Config {
         service: crate::config::Service { flush: Duration::from_secs(5), ..Default::default() },
         parsers: vec![parser],
+        multiline_parsers: Vec::new(),
         inputs: vec![input],
         filters: vec![crate::filter::Settings {
             name: "record_modifier.0".to_owned(),

@@ -5,6 +5,8 @@
 //! Out: [`Group`]s of [`Key`]s, which parsing, `check`, the "did you mean" and the documentation
 //!      read
 
+use crate::tail::Encoding;
+
 /// One key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -37,6 +39,8 @@ pub enum Kind {
     Boolean,
     /// Bytes: `5MB` is 5,000,000.
     Size,
+    /// Bytes in binary units: `2M` is 2,097,152.
+    BinarySize,
     /// Whole seconds with an optional `s`, `m`, `h` or `d`.
     Time,
     /// Seconds, and behind a dot whole nanoseconds.
@@ -96,9 +100,10 @@ pub enum Scope {
 
 impl Group {
     /// Every group, for the documentation.
-    pub const ALL: [&'static Self; 12] = [
+    pub const ALL: [&'static Self; 13] = [
         &SERVICE,
         &PARSER,
+        &MULTILINE_PARSER,
         &INPUT,
         &FILTER,
         &OUTPUT,
@@ -177,8 +182,6 @@ const SYSTEM_RESOLVER: &str = "names are looked up as the system does it";
 const MEMORY_PACES: &str = "reading is paced by memory alone";
 const POSITIONS_ARE_SAFE: &str = "positions are kept in a file of our own, synced before it counts";
 const ONE_CONNECTION: &str = "one connection is kept as long as it works";
-const NO_MULTILINE: &str = "take it out: every line is an event of its own";
-const NO_ENCODING: &str = "have the application write UTF-8";
 const NO_HANDSHAKE: &str = "use a Fluentd source without <security>";
 const NO_TLS: &str = "set 'tls off'";
 const TLS_ONLY: &str = "only 'tls on' would read it";
@@ -243,12 +246,11 @@ pub const SERVICE: Group = Group {
             "bytes of a coroutine's stack",
             "there are no coroutines",
         ),
-        noted(
+        obeyed(
             "multiline_buffer_limit",
-            Kind::Text,
-            "2MB",
-            "the longest multiline record",
-            "every line is an event of its own",
+            Kind::BinarySize,
+            "2M",
+            "how long a message of joined lines becomes before it is divided",
         ),
         noted(
             "json.convert_nan_to_null",
@@ -502,6 +504,30 @@ pub const PARSER: Group = Group {
         .repeatable(),
         unsupported("Decode_Field_As", Kind::Text, &[], "decodes a value in place", NO_DECODERS)
             .repeatable(),
+    ],
+};
+
+/// `[MULTILINE_PARSER]`.
+pub const MULTILINE_PARSER: Group = Group {
+    title: "[MULTILINE_PARSER]",
+    scope: Scope::Section,
+    keys: &[
+        obeyed("Name", Kind::Text, "", "what multiline.parser calls it, in any case"),
+        obeyed("Type", Kind::Text, "", "regex, endswith or equal"),
+        obeyed(
+            "Rule",
+            Kind::Text,
+            "",
+            "type regex: states (with commas), pattern, next state (without: the message ends)",
+        )
+        .repeatable(),
+        obeyed("Match_String", Kind::Text, "", "the text that completes a message"),
+        obeyed("Negate", Kind::Boolean, "off", "what is not that text completes it"),
+        obeyed("Flush_Timeout", Kind::Integer, "4000", "milliseconds after which it is complete"),
+        obeyed("Parser", Kind::Text, "", "a [PARSER] that makes a record of each line first"),
+        obeyed("Key_Content", Kind::Text, "", "the key of what is joined; log for text"),
+        obeyed("Key_Pattern", Kind::Text, "", "the key of what Match_String is compared with"),
+        obeyed("Key_Group", Kind::Text, "", "lines with different values of it are joined apart"),
     ],
 };
 
@@ -793,12 +819,12 @@ pub const TAIL: Group = Group {
         obeyed("Key", Kind::Text, "log", "the record key of a line that goes out as text"),
         obeyed("Parser", Kind::Text, "", "the parser of its lines"),
         obeyed("Read_from_Head", Kind::Boolean, "on", "sends what files hold at the start"),
-        noted(
+        obeyed(
             "Read_newly_discovered_files_from_head",
             Kind::Boolean,
             "on",
-            "reads files found later from their start",
-            "files found later are always read from their start",
+            "sends what files hold that are found later; off: as Read_from_Head says, but for a \
+             file that takes the place of a followed one",
         ),
         obeyed(
             "Refresh_Interval",
@@ -811,7 +837,7 @@ pub const TAIL: Group = Group {
             Kind::Time,
             "2s",
             "how often symlinks are looked at",
-            "Progress_Check_Interval says it",
+            "a link that is switched is noticed at once; Progress_Check_Interval does the rest",
         ),
         obeyed(
             "Progress_Check_Interval",
@@ -875,14 +901,16 @@ pub const TAIL: Group = Group {
             "Ignore_Older",
             Kind::Time,
             "0",
-            "does not begin with files that were not written to for longer",
+            "does not begin with files that were not written to for longer; once one is, what \
+             comes from then on is sent",
         ),
         noted(
             "Ignore_Active_Older_Files",
             Kind::Boolean,
             "off",
             "stops following quiet files",
-            "quiet files cost nothing",
+            "what is written to a quiet file later arrives in either case, and following it costs \
+             nothing",
         ),
         obeyed("Path_Key", Kind::Text, "", "the record key for the path of the file"),
         obeyed("Offset_Key", Kind::Text, "", "the record key for the offset of the line"),
@@ -922,6 +950,13 @@ pub const TAIL: Group = Group {
             "what deleted files that are not delivered yet may hold of the volume; above it the \
              oldest is let go, with its lines (ours)",
         ),
+        obeyed(
+            "Follow_Symlinks",
+            Kind::Choice(&["on", "inside"]),
+            "on",
+            "inside: not out of the directory that the pattern names before its first wildcard; \
+             what is no regular file or lies in /proc is never followed (ours)",
+        ),
         noted(
             "File_Cache_Advise",
             Kind::Boolean,
@@ -929,45 +964,54 @@ pub const TAIL: Group = Group {
             "empties the page cache",
             "the application may want its pages",
         ),
-        unsupported("Multiline", Kind::Boolean, OFF, "joins lines, the old way", NO_MULTILINE),
-        noted(
-            "Multiline_Flush",
-            Kind::Time,
-            "4",
-            "joins lines, the old way",
-            "only 'Multiline on' would read it",
+        obeyed(
+            "Multiline",
+            Kind::Boolean,
+            "off",
+            "joins lines, the old way: what follows a first line is added to its record",
         ),
-        unsupported("multiline.parser", Kind::List, &[], "joins lines", NO_MULTILINE).repeatable(),
-        noted(
+        obeyed("Multiline_Flush", Kind::Time, "4", "when a message of Multiline is complete"),
+        obeyed(
+            "multiline.parser",
+            Kind::List,
+            "",
+            "joins lines: docker, cri, java, go, python, ruby, or a [MULTILINE_PARSER]",
+        )
+        .repeatable(),
+        obeyed(
             "Parser_*",
             Kind::Text,
             "",
-            "joins lines, the old way",
-            "only 'Multiline on' would read it",
-        ),
-        unsupported(
-            "Docker_Mode",
-            Kind::Boolean,
-            OFF,
-            "joins the parts of Docker's long lines",
-            NO_MULTILINE,
-        ),
-        noted(
+            "with Multiline: Parser_Firstline reads first lines; Parser_1 and so on, others",
+        )
+        .repeatable(),
+        obeyed("Docker_Mode", Kind::Boolean, "off", "joins the pieces of Docker's long lines"),
+        obeyed(
             "Docker_Mode_Flush",
             Kind::Integer,
             "4",
-            "joins lines of Docker",
-            "only 'Docker_Mode on' would read it",
+            "seconds after which such a line is complete; at least 1",
         ),
-        noted(
+        obeyed(
             "Docker_Mode_Parser",
             Kind::Text,
             "",
-            "joins lines of Docker",
-            "only 'Docker_Mode on' would read it",
+            "a [PARSER]: lines are joined to the one before that it reads",
         ),
-        unsupported("Unicode.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),
-        unsupported("Generic.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),
+        obeyed(
+            "Unicode.Encoding",
+            Kind::Choice(Encoding::UNICODE),
+            "",
+            "what the files are written in: auto, utf-16le or utf-16be; a byte order mark at the \
+             beginning of a file is right in any case, and left out",
+        ),
+        obeyed(
+            "Generic.Encoding",
+            Kind::Choice(Encoding::GENERIC),
+            "",
+            "what the files are written in: ShiftJIS, UHC, GBK, GB18030, Big5, Win866, Win874, or \
+             Win1250 to Win1256",
+        ),
         noted(
             "Windows.Path_Encoding",
             Kind::Text,

@@ -3,19 +3,22 @@
 //! In:  a file whose turn it is
 //! Out: its lines as events in open chunks; whether it has more, is at its end, or got no memory
 
+mod joined;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+pub use self::joined::Joining;
 use super::Pace;
 use super::encode::{Encoder, Origin, time_of_reading};
 use crate::buffer::{OpenChunks, Reservation, SlotId};
 use crate::filter::Filter;
 use crate::model::{Counters, EventTime, FileId, SpanId};
 use crate::tail::lines::{self, Line};
-use crate::tail::{FollowedFile, LongLines, ReadBuffer, Reading, Tail};
+use crate::tail::{Charset, FollowedFile, LongLines, ReadBuffer, Reading, Tail};
 
 /// The most that is read at once, in bytes, unless one line is longer.
 const LARGEST_SLICE: usize = 128 << 10;
@@ -64,6 +67,7 @@ pub struct Lent<'a> {
 struct Slice<'a> {
     file: FileId,
     path: Arc<Path>,
+    charset: Charset,
     /// The span that its events belong to.
     span: SpanId,
     route: &'a Route,
@@ -79,11 +83,24 @@ impl<'a> Slice<'a> {
         Self {
             file: file.id,
             path: Arc::clone(&file.path),
+            charset: file.charset(),
             span: file.next_span(),
             route,
             allowance,
             now: Instant::now(),
             shares: 0,
+        }
+    }
+
+    fn origin(&self, offset: u64, read_at: EventTime) -> Origin<'_> {
+        let filters = &self.route.filters;
+        Origin {
+            file: self.file,
+            path: &self.path,
+            offset,
+            charset: self.charset,
+            read_at,
+            filters,
         }
     }
 }
@@ -95,6 +112,8 @@ pub struct Input {
     /// Its open chunks.
     pub chunks: OpenChunks,
     encoder: Encoder,
+    /// `None`: every line is an event of its own.
+    joining: Option<Joining>,
     counters: Arc<Counters>,
     slice: usize,
     short_since: Option<Instant>,
@@ -109,11 +128,17 @@ impl Input {
             tail,
             chunks,
             encoder,
+            joining: None,
             counters,
             slice,
             short_since: None,
             has_mentioned_shortage: false,
         }
+    }
+
+    /// Joins its lines.
+    pub fn joining(self, joining: Option<Joining>) -> Self {
+        Self { joining, ..self }
     }
 
     /// Reads one slice of a file. Memory for the worst case is asked for before it is read.
@@ -138,6 +163,14 @@ impl Input {
                 return Turn::AtEnd;
             }
         };
+        let generation = file.generation();
+        let is_long = matches!(reading, Reading::LongLine { .. });
+        if !self.end_what_is_cut_off(id, generation, is_long, route, lent.filters) {
+            return Turn::NoRoom;
+        }
+        let Some(file) = self.tail.file(id) else {
+            return Turn::AtEnd;
+        };
         let slice = Slice::of(file, route, allowance);
         match reading {
             Reading::AtEnd => Turn::AtEnd,
@@ -147,6 +180,9 @@ impl Input {
                 Turn::More
             }
             Reading::LongLine { offset } => self.take_long_line(slice, offset, lent),
+            Reading::Lines { offset, end } if self.joining.is_some() => {
+                self.join_lines(slice, offset, end, lent)
+            }
             Reading::Lines { offset, end } => self.take_lines(slice, offset, end, lent),
         }
     }
@@ -156,15 +192,15 @@ impl Input {
         let length = usize::try_from(end - offset).expect("it is in the read buffer");
         let bytes = &buffer.from(offset)[..length];
         // Checked once a slice: the lines of text that is UTF-8 are UTF-8.
-        let text = simdutf8::basic::from_utf8(bytes).ok();
+        let text = slice.charset.as_text(bytes);
         let read_at = time_of_reading();
         let (mut taken, mut count, mut turn) = (0, 0, Turn::AtEnd);
-        while let Some(line) = lines::first_line(&bytes[taken..]) {
+        while let Some(line) = lines::first_line(&bytes[taken..], slice.charset) {
             if pace.as_mut().is_some_and(|pace| !pace.may_go(slice.now)) {
                 turn = Turn::More;
                 break;
             }
-            if self.wants(&line, slice.route) {
+            if self.wants(&line, &slice) {
                 let text = text.map(|text| &text[taken..taken + line.content.len()]);
                 let at = offset + taken as u64;
                 if !self.take_line(&mut slice, line, text, at, read_at, filters) {
@@ -189,7 +225,8 @@ impl Input {
         turn
     }
 
-    /// Makes an event of a complete line. `text` is the line, if it is UTF-8. False: no memory.
+    /// Makes an event of a complete line. `text` is the line, if it needs no conversion. False: no
+    /// memory.
     fn take_line(
         &mut self,
         slice: &mut Slice<'_>,
@@ -205,17 +242,11 @@ impl Input {
         else {
             return false;
         };
-        let origin = Origin {
-            file: slice.file,
-            path: &slice.path,
-            offset,
-            read_at,
-            filters: &slice.route.filters,
-        };
+        let origin = slice.origin(offset, read_at);
         let out = chunk.bytes_mut();
         let mut bytes = line.taken as u64;
         let kept = if line.content.len() > limit {
-            let cut = lines::cut_at_character(line.content, limit);
+            let cut = slice.charset.cut(line.content, limit);
             let lost = (line.content.len() - cut.len()) as u64;
             bytes -= lost;
             self.counters.lines_cut.add(1);
@@ -235,15 +266,15 @@ impl Input {
     }
 
     /// Whether a complete line makes an event.
-    fn wants(&self, line: &Line<'_>, route: &Route) -> bool {
+    fn wants(&self, line: &Line<'_>, slice: &Slice<'_>) -> bool {
         let settings = self.tail.settings();
         let bytes = line.taken as u64;
-        if !route.has_output {
+        if !slice.route.has_output {
             self.counters.unmatched_events.add(1);
             self.counters.bytes_filtered.add(bytes);
             return false;
         }
-        if settings.skip_empty_lines && lines::is_empty(line.content) {
+        if settings.skip_empty_lines && lines::is_empty(line.content, slice.charset) {
             self.counters.bytes_filtered.add(bytes);
             return false;
         }
@@ -262,20 +293,14 @@ impl Input {
         let bytes = lent.buffer.from(offset);
         let mut sent = 0;
         if is_cut {
-            let cut = lines::cut_at_character(bytes, limit);
+            let cut = slice.charset.cut(bytes, limit);
             let need = self.encoder.worst_case(cut.len(), &slice.path);
             let Some(chunk) =
                 self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.now)
             else {
                 return Turn::NoRoom;
             };
-            let origin = Origin {
-                file: slice.file,
-                path: &slice.path,
-                offset,
-                read_at: time_of_reading(),
-                filters: &slice.route.filters,
-            };
+            let origin = slice.origin(offset, time_of_reading());
             let kept = self.encoder.encode_cut(cut, origin, lent.filters, chunk.bytes_mut());
             if kept.is_none() {
                 self.counters.bytes_filtered.add(cut.len() as u64);
@@ -298,6 +323,9 @@ impl Input {
 
     /// Sends the unterminated last line of a file. [`Turn::More`]: it is complete by now.
     pub fn take_partial(&mut self, id: FileId, route: &Route, lent: Lent<'_>) -> Turn {
+        if !self.end_messages(id, route, lent.filters) {
+            return Turn::NoRoom;
+        }
         let line_limit = self.tail.settings().line_limit;
         self.tail.ensure_open(id);
         let Some(file) = self.tail.file(id).filter(|file| file.owes_partial()) else {
@@ -323,7 +351,12 @@ impl Input {
         };
         let offset = file.next_offset();
         let mut slice = Slice::of(file, route, allowance);
-        if !self.take_line(&mut slice, line, None, offset, time_of_reading(), lent.filters) {
+        let is_taken = if self.joining.is_some() {
+            self.take_alone(&mut slice, line, lent.buffer.mark(offset), lent.filters)
+        } else {
+            self.take_line(&mut slice, line, None, offset, time_of_reading(), lent.filters)
+        };
+        if !is_taken {
             return Turn::NoRoom;
         }
         self.counters.lines.add(1);

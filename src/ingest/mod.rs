@@ -25,6 +25,7 @@ use tracing::{error, info, warn};
 use self::accounts::Accounts;
 pub use self::encode::Encoder;
 pub use self::input::Input;
+pub use self::input::Joining;
 use self::input::{Lent, Route, Turn};
 pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
@@ -357,6 +358,11 @@ impl Ingest {
 
     /// Reads one slice of the file whose turn it is. False: nothing to read, or no memory.
     fn take_turn(&mut self, number: usize) -> bool {
+        self.parts.inputs[number].complete_due_messages(Instant::now());
+        if !self.send_messages(number) {
+            self.lack_room(number);
+            return false;
+        }
         let input = &mut self.parts.inputs[number];
         let Some(id) = input.tail.next_file() else {
             return false;
@@ -376,9 +382,7 @@ impl Ingest {
             Turn::AtEnd => input.end_burst(route.slot),
             Turn::NoRoom => {
                 input.tail.has_more(id);
-                input.chunks.seal_all(Sealing::MemoryShort, Instant::now());
-                input.note_short_of_memory(Instant::now());
-                self.is_short_of_memory = true;
+                self.lack_room(number);
                 return false;
             }
         }
@@ -386,6 +390,26 @@ impl Ingest {
         self.last_moved = Instant::now();
         // Spans without a share are settled as they are read.
         self.positions_changed = true;
+        true
+    }
+
+    fn lack_room(&mut self, number: usize) {
+        let (input, now) = (&mut self.parts.inputs[number], Instant::now());
+        input.chunks.seal_all(Sealing::MemoryShort, now);
+        input.note_short_of_memory(now);
+        self.is_short_of_memory = true;
+    }
+
+    /// Sends the joined lines that are complete. False: no memory for some of them.
+    fn send_messages(&mut self, number: usize) -> bool {
+        for (id, tag) in self.parts.inputs[number].files_with_messages() {
+            let route = self.route(number, &tag);
+            let input = &mut self.parts.inputs[number];
+            if !input.send_messages(id, &route, &mut self.parts.filters) {
+                return false;
+            }
+            self.last_moved = Instant::now();
+        }
         true
     }
 
@@ -462,6 +486,7 @@ impl Ingest {
             }
             self.parts.inputs[number].tail.retire(now);
             self.parts.inputs[number].tail.let_go_of_surplus(now);
+            self.parts.inputs[number].forget_joined_files();
         }
     }
 
@@ -531,9 +556,8 @@ impl Ingest {
     }
 
     fn is_quiet(&mut self, now: Instant) -> bool {
-        let drain = self.parts.drain;
-        let is_quiet =
-            |input: &Input| input.tail.is_quiet(now, drain.quiet, drain.quiet_if_closed());
+        let quiet = self.parts.drain.quiet(now);
+        let is_quiet = |input: &Input| input.tail.is_quiet(now, &quiet);
         if !self.parts.inputs.iter().all(is_quiet) {
             return false;
         }
@@ -548,6 +572,8 @@ impl Ingest {
     fn send_all_partials(&mut self) -> bool {
         let mut has_sent_all = true;
         for number in 0..self.parts.inputs.len() {
+            self.parts.inputs[number].complete_all_messages();
+            has_sent_all &= self.send_messages(number);
             for id in self.parts.inputs[number].tail.ids() {
                 has_sent_all &= self.send_partial(number, id);
             }
@@ -585,7 +611,7 @@ impl Ingest {
         let accounts = Accounts {
             held_unread: inputs.iter().map(|input| input.tail.unread()).sum(),
             held_in_memory: self.away_bytes
-                + inputs.iter().map(|input| input.chunks.file_bytes()).sum::<u64>(),
+                + inputs.iter().map(Input::bytes_in_memory).sum::<u64>(),
             ..Accounts::of(&self.parts.counters, seen)
         };
         if accounts.is_balanced() {
@@ -622,6 +648,8 @@ impl Ingest {
             return Some(resume.unwrap_or(now).max(now));
         }
         let chunks = self.parts.inputs.iter_mut().filter_map(|input| input.chunks.next_due()).min();
+        let next_message = |input: &Input| input.next_message(self.is_short_of_memory);
+        let messages = self.parts.inputs.iter().filter_map(next_message).min();
         let has_rotated = self.parts.inputs.iter().any(|input| input.tail.has_rotated());
         let looks = self.watch.is_none()
             || self
@@ -634,6 +662,7 @@ impl Ingest {
         let saves = self.positions_changed && !self.parts.stores.is_empty();
         let deadlines = [
             chunks,
+            messages.filter(|_| !self.intake_ended),
             self.next_data,
             Some(self.next_scan).filter(|_| !self.intake_ended),
             Some(self.next_look).filter(|_| looks && !self.intake_ended),

@@ -50,8 +50,13 @@ counters! {
     lines,
     /// Lines that were not a JSON object (or did not fit another parser) and went out as text.
     unparsed,
-    /// Lines with bytes that are not UTF-8, replaced by U+FFFD.
-    bad_utf8,
+    /// Messages of joined lines that were divided: at `multiline_buffer_limit`, or for want of
+    /// memory.
+    multiline_truncated,
+    /// Those of them that were divided for want of memory.
+    multiline_hurried,
+    /// Lines with bytes that do not fit what their file is written in, replaced by U+FFFD.
+    bad_text,
     /// Lines whose time could not be read with the parser's format.
     bad_time,
     /// Lines whose time lies outside of 1970 to 2106.

@@ -14,9 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use memchr::memrchr;
-
-use super::lines::Line;
+use super::encoding::{Charset, Encoding};
+use super::lines::{self, Line};
 use super::open;
 use super::read::{Found, ReadBuffer};
 use crate::checkpoint::mark::{MARKER_REACH, mark_of_file};
@@ -70,7 +69,7 @@ pub enum Reading {
 pub struct Seen {
     /// The highest size of each generation, less where its reading began.
     pub written: u64,
-    /// Holes that were left out.
+    /// Holes and byte order marks that were left out.
     pub holes: u64,
     /// Taken although they had been sent before, as a partial line.
     pub sent_again: u64,
@@ -111,6 +110,9 @@ pub struct FollowedFile {
     pub is_deleted: bool,
     /// Notices do not reach it: a symbolic link's target, or a file moved away.
     pub is_unwatched: bool,
+    /// What the input says its files are written in.
+    pub encoding: Encoding,
+    charset: Charset,
     file: Option<File>,
     generation: u32,
     ledger: Ledger,
@@ -131,6 +133,9 @@ pub struct FollowedFile {
     is_skipping: bool,
     /// The end of its unterminated last line that was sent as if it were complete.
     partial_sent: Option<u64>,
+    /// Where the oldest message begins whose lines were taken and that was not sent yet. The
+    /// newest span begins there, and one share of it is the message's.
+    held: Option<Mark>,
 }
 
 impl FollowedFile {
@@ -150,6 +155,8 @@ impl FollowedFile {
             is_queued: false,
             is_deleted: false,
             is_unwatched: false,
+            encoding: Encoding::default(),
+            charset: Charset::default(),
             file: Some(file),
             generation: 0,
             ledger: Ledger::default(),
@@ -162,6 +169,7 @@ impl FollowedFile {
             may_be_in_hole: false,
             is_skipping: false,
             partial_sent: None,
+            held: None,
         })
     }
 
@@ -174,16 +182,25 @@ impl FollowedFile {
         self.seen.written = self.size.saturating_sub(position.offset);
     }
 
-    /// Starts at the end of what the file holds now.
-    pub fn start_at_end(&mut self) -> io::Result<()> {
+    /// Whether it still holds the bytes before a mark.
+    pub fn holds(&self, mark: Mark) -> io::Result<bool> {
+        let file = self.file.as_ref();
+        Ok(file.map(|file| mark_of_file(file, mark.offset)).transpose()?.flatten() == Some(mark))
+    }
+
+    /// Starts behind what the file holds up to `offset`.
+    pub fn start_behind(&mut self, offset: u64) -> io::Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
         };
         let mut head = ReadBuffer::default();
         head.read(file, Mark::default(), MARKER_REACH)?;
         let head = head.from(0).to_vec();
-        if let Some(end) = mark_of_file(file, self.size)? {
-            self.start_at(end, 0, head);
+        let charset = self.encoding.of_file(&head).unwrap_or_default();
+        // A code unit of which only a part is there does not count as held.
+        let whole_units = offset - charset.beyond_unit(offset) as u64;
+        if let Some(start) = mark_of_file(file, whole_units)? {
+            self.start_at(start, 0, head);
         }
         Ok(())
     }
@@ -219,6 +236,7 @@ impl FollowedFile {
         };
         self.remember_head(buffer);
         self.leave_out_hole(buffer);
+        self.leave_out_mark(buffer);
         self.see_size(self.next.offset + buffer.from(self.next.offset).len() as u64);
         Ok(self.judge(buffer, at_end, line_limit))
     }
@@ -241,18 +259,19 @@ impl FollowedFile {
         if self.is_skipping {
             return self.skip(buffer);
         }
-        if let Some(last) = memrchr(b'\n', bytes) {
+        if let Some(end) = lines::end_of_last_newline(bytes, self.charset) {
             self.wanted = 0;
-            return Reading::Lines { offset, end: offset + last as u64 + 1 };
+            return Reading::Lines { offset, end: offset + end as u64 };
         }
-        // Two bytes more than the limit: the line may end with a carriage return and a newline.
-        if bytes.len() >= line_limit + 2 {
+        // More than the limit: the line may end with a carriage return and a newline.
+        let longest = line_limit + 2 * self.charset.unit();
+        if bytes.len() >= longest {
             return Reading::LongLine { offset };
         }
         if at_end {
             return Reading::AtEnd;
         }
-        self.wanted = (bytes.len() * 2).min(line_limit + 2);
+        self.wanted = (bytes.len() * 2).min(longest);
         Reading::Longer
     }
 
@@ -265,19 +284,44 @@ impl FollowedFile {
         }
         let hole = bytes.iter().take_while(|&&byte| byte == 0).count();
         self.may_be_in_hole = hole == bytes.len();
-        if hole > 0 {
-            self.seen.holes += hole as u64;
-            self.next = buffer.mark(self.next.offset + hole as u64);
+        // The high byte of a character of ASCII is zero as well, and no part of the hole.
+        let beyond = self.charset.beyond_unit(self.next.offset + hole as u64).min(hole);
+        self.leave_out(buffer, hole - beyond);
+    }
+
+    /// A byte order mark is no part of the first line, and half a code unit is none of the next: a
+    /// position can lie inside of one when the file was taken for something else before.
+    fn leave_out_mark(&mut self, buffer: &ReadBuffer) {
+        let (offset, bytes) = (self.next.offset, buffer.from(self.next.offset));
+        if offset == 0 {
+            self.leave_out(buffer, self.charset.mark_length(bytes));
+        } else if !self.is_skipping {
+            self.leave_out(buffer, self.charset.beyond_unit(offset).min(bytes.len()));
+        }
+    }
+
+    fn leave_out(&mut self, buffer: &ReadBuffer, bytes: usize) {
+        if bytes > 0 {
+            self.seen.holes += bytes as u64;
+            self.next = buffer.mark(self.next.offset + bytes as u64);
             self.ledger.enter(self.next, 0);
         }
     }
 
+    /// What the file is written in shows at its beginning. A hole there tells nothing: what the
+    /// generation before it was written in holds on.
     fn remember_head(&mut self, buffer: &ReadBuffer) {
         if self.head.len() < MARKER_REACH
             && let Some(beginning) = buffer.beginning()
         {
             self.head = beginning.to_vec();
         }
+        self.charset = self.encoding.of_file(&self.head).unwrap_or(self.charset);
+    }
+
+    /// What it is written in, as far as it was read.
+    pub fn charset(&self) -> Charset {
+        self.charset
     }
 
     fn begin_generation(&mut self) {
@@ -290,6 +334,7 @@ impl FollowedFile {
         self.may_be_in_hole = true;
         self.is_skipping = false;
         self.partial_sent = None;
+        self.held = None;
     }
 
     /// How many bytes the next read asks for.
@@ -302,9 +347,16 @@ impl FollowedFile {
         self.next.offset
     }
 
-    /// The span that the next [`FollowedFile::take`] will enter.
+    /// The same, as it can be recognised.
+    pub fn next_mark(&self) -> Mark {
+        self.next
+    }
+
+    /// The span that the next [`FollowedFile::take`] will enter, or that
+    /// [`FollowedFile::take_joined`] will add to.
     pub fn next_span(&self) -> SpanId {
-        SpanId { generation: self.generation, number: self.ledger.next_number() }
+        let number = self.ledger.next_number() - u64::from(self.held.is_some());
+        SpanId { generation: self.generation, number }
     }
 
     /// The lines up to `end` were taken; `shares` chunks took events from them.
@@ -317,6 +369,37 @@ impl FollowedFile {
         self.ledger.enter(self.next, shares);
         self.wanted = 0;
         self.changed = now;
+    }
+
+    /// The lines up to `end` were taken, or none more; what is left of them in memory begins at
+    /// `held`. `shares` chunks took events from the span that [`FollowedFile::next_span`] named.
+    ///
+    /// The position stays before the oldest message that is held, so that a restart reads it from
+    /// its first line. What was sent of the lines behind it is sent again then.
+    pub fn take_joined(&mut self, end: Mark, held: Option<Mark>, shares: u32, now: Instant) {
+        if end != self.next {
+            self.count_sent_again(end.offset);
+            self.wanted = 0;
+            self.changed = now;
+        }
+        let sent_to = held.unwrap_or(end);
+        if self.held.is_some() {
+            self.ledger.share_more(shares);
+            self.ledger.extend(if held == self.held { end } else { sent_to });
+        } else if sent_to != self.next || shares > 0 {
+            self.ledger.enter(sent_to, shares);
+        }
+        self.next = end;
+        if held == self.held {
+            return;
+        }
+        if self.held.is_some() {
+            self.ledger.settle(self.ledger.next_number() - 1);
+        }
+        if held.is_some() {
+            self.ledger.enter(end, 1);
+        }
+        self.held = held;
     }
 
     /// The line that begins here is above the limit: what was read of it is done with, and what
@@ -344,8 +427,9 @@ impl FollowedFile {
         if bytes.is_empty() {
             return Reading::AtEnd;
         }
-        let newline = memchr::memchr(b'\n', bytes);
-        let skipped = newline.map_or(bytes.len(), |at| at + 1) as u64;
+        let half = self.charset.beyond_unit(self.next.offset).min(bytes.len());
+        let newline = lines::end_of_first_newline(&bytes[half..], self.charset);
+        let skipped = newline.map_or(bytes.len(), |end| half + end) as u64;
         self.next = buffer.mark(self.next.offset + skipped);
         self.ledger.extend(self.next);
         if newline.is_some() {
@@ -363,7 +447,7 @@ impl FollowedFile {
         if bytes.is_empty() || self.is_skipping || self.partial_sent == Some(end) {
             return None;
         }
-        Some(Line::unterminated(bytes))
+        Some(Line::unterminated(bytes, self.charset))
     }
 
     /// The unterminated last line was sent. The position stays before it: completed later, it is
@@ -510,6 +594,9 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     const LIMIT: usize = 100;
@@ -586,6 +673,82 @@ mod tests {
         assert_eq!((case.file.position().offset, case.file.unsettled()), (0, 8));
         case.settle(0, 0);
         assert_eq!((case.file.position().offset, case.file.unsettled()), (8, 0));
+    }
+
+    #[test]
+    fn the_position_stays_before_the_oldest_message_that_is_held() {
+        let mut case = Case::new("one\ntwo\nthree\nfour\n");
+        case.read();
+        let now = Instant::now();
+        let at = |case: &Case, offset| case.buffer.mark(offset);
+        let position = |case: &Case| case.file.position().offset;
+        let (second, third, fourth) = (at(&case, 4), at(&case, 8), at(&case, 14));
+        // The first line is sent, the second is held.
+        assert_eq!(case.file.next_span().number, 0);
+        case.file.take_joined(third, Some(second), 1, now);
+        case.settle(0, 0);
+        assert_eq!(position(&case), 4);
+        // A line behind it is sent, and settled before it.
+        assert_eq!(case.file.next_span().number, 1);
+        case.file.take_joined(fourth, Some(second), 1, now);
+        case.settle(0, 1);
+        assert_eq!(position(&case), 4);
+        // It is sent, and the last line is held.
+        case.file.take_joined(at(&case, 19), Some(fourth), 1, now);
+        assert_eq!(position(&case), 4, "not settled yet");
+        case.settle(0, 1);
+        assert_eq!(position(&case), 14);
+        // That one is sent without more being read.
+        let end = case.file.next_mark();
+        case.file.take_joined(end, None, 1, now);
+        assert!(!case.file.is_settled());
+        case.settle(0, 2);
+        assert_eq!((position(&case), case.file.unsettled()), (19, 0));
+        assert_eq!(case.file.next_span().number, 3);
+    }
+
+    proptest! {
+        /// Lines of ten bytes in two streams, each the last one of its message or not.
+        #[test]
+        fn the_position_never_passes_the_first_line_of_a_message_that_is_not_settled(
+            slices in prop::collection::vec(
+                (prop::collection::vec((0..2_usize, any::<bool>()), 0..8), prop::collection::vec(any::<Index>(), 0..4)),
+                1..30,
+            ),
+        ) {
+            let (mut case, now) = (Case::new(""), Instant::now());
+            let at = |line: usize| Mark { offset: line as u64 * 10, marker: 0 };
+            let (mut line, mut pending, mut sent) = (0, [None, None], Vec::new());
+            for (lines, settled) in slices {
+                let (span, before) = (case.file.next_span().number, sent.len());
+                for (stream, is_last) in lines {
+                    let first = pending[stream].take().unwrap_or(line);
+                    line += 1;
+                    match is_last {
+                        true => sent.push((first, span)),
+                        false => pending[stream] = Some(first),
+                    }
+                }
+                let held = pending.iter().flatten().min().map(|&first| at(first));
+                let shares = u32::try_from(sent.len() - before).unwrap();
+                case.file.take_joined(at(line), held, shares, now);
+                for index in settled {
+                    if !sent.is_empty() {
+                        case.settle(0, sent.swap_remove(index.index(sent.len())).1);
+                    }
+                }
+                let firsts = sent.iter().map(|(first, _)| first).chain(pending.iter().flatten());
+                let oldest = firsts.min().copied().unwrap_or(line);
+                prop_assert!(case.file.position().offset <= at(oldest).offset);
+            }
+            let span = case.file.next_span().number;
+            let last: Vec<usize> = pending.into_iter().flatten().collect();
+            case.file.take_joined(at(line), None, u32::try_from(last.len()).unwrap(), now);
+            sent.extend(last.iter().map(|&first| (first, span)));
+            sent.iter().for_each(|(_, span)| case.settle(0, *span));
+            prop_assert_eq!(case.file.position(), at(line));
+            prop_assert!(case.file.is_settled());
+        }
     }
 
     #[test]

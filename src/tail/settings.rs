@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::encoding::Encoding;
+
 /// One `[INPUT]` section with `Name tail`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -18,6 +20,8 @@ pub struct Settings {
     pub tag_regex: Option<String>,
     /// `Parser`: its name. `None`: every line goes out as text under `key`.
     pub parser: Option<String>,
+    /// What joins lines before they are events.
+    pub joins: Joins,
     /// `Key`: the record key of a line that goes out as text.
     pub key: String,
     /// `Path_Key`: the record key for the path of the file.
@@ -26,19 +30,28 @@ pub struct Settings {
     pub offset_key: Option<String>,
     /// `Read_from_Head`: what to do with what files hold at the start. Ours is on by default.
     pub read_from_head: bool,
+    /// `Read_newly_discovered_files_from_head`: off means that files found later are treated as
+    /// those at the start, unless they take the place of one that was followed.
+    pub read_new_from_head: bool,
+    /// `Follow_Symlinks` (ours): where symbolic links may lead.
+    pub symlinks: Symlinks,
     /// `Refresh_Interval`: how often directories are listed although no notice came.
     pub refresh_interval: Duration,
     /// `Progress_Check_Interval`: how often files without notices are looked at.
     pub progress_check_interval: Duration,
     /// `Rotate_Wait`: how long a deleted or moved-away file stays open after its last byte came.
     pub rotate_wait: Duration,
-    /// `Ignore_Older`: files not written to for longer are not followed when found.
+    /// `Ignore_Older`: files not written to for longer are not followed when found. When one is
+    /// written to after all, what it held is left out.
     pub ignore_older: Option<Duration>,
     /// `Inotify_Watcher`: off means looking at every file every `Progress_Check_Interval`.
     pub inotify_watcher: bool,
     /// `Mem_Buf_Limit` in bytes: what this input's chunks may take until acknowledged.
     pub mem_buf_limit: usize,
-    /// `Buffer_Max_Size` in bytes: the longest line, without its newline, that is taken whole.
+    /// `Unicode.Encoding` or `Generic.Encoding`: what the files are written in.
+    pub encoding: Encoding,
+    /// `Buffer_Max_Size` in bytes: the longest line, without its newline, that is taken whole. The
+    /// bytes are those of the file, whatever it is written in.
     pub line_limit: usize,
     /// What happens to longer ones.
     pub long_lines: LongLines,
@@ -62,6 +75,15 @@ pub enum LongLines {
     Skip,
 }
 
+/// Where symbolic links may lead. Devices, FIFOs and `/proc` are never followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symlinks {
+    /// Anywhere, as in Fluent Bit.
+    All,
+    /// Not out of the directory that a pattern names before its first wildcard.
+    Inside,
+}
+
 /// What deleted files that are not delivered yet may hold of the volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxHeld {
@@ -71,6 +93,31 @@ pub enum MaxHeld {
     HalfOfTmpfs,
     /// So many bytes.
     Bytes(u64),
+}
+
+/// Which lines become one event. Parsers are named as in their sections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joins {
+    /// Every line is an event of its own.
+    Nothing,
+    /// `multiline.parser`: those that are tried, in this order. `parser` and `key` mean nothing.
+    Parsers(Vec<String>),
+    /// `Docker_Mode`: the pieces of a line of Docker, which `parser` reads then.
+    DockerMode {
+        /// `Docker_Mode_Parser`: a line it reads is the first of several.
+        first: Option<String>,
+        /// `Docker_Mode_Flush`: how long after its last piece a line is taken to be complete.
+        flush_after: Duration,
+    },
+    /// `Multiline`: what follows a first line is added to its record. `parser` means nothing.
+    FirstLines {
+        /// `Parser_Firstline`.
+        first: String,
+        /// `Parser_1` and so on: they read the lines that follow.
+        others: Vec<String>,
+        /// `Multiline_Flush`: how long after its last line a message is taken to be complete.
+        flush_after: Duration,
+    },
 }
 
 impl Settings {
@@ -88,16 +135,20 @@ impl Settings {
             tag: name.to_owned(),
             tag_regex: None,
             parser: None,
+            joins: Joins::Nothing,
             key: "log".to_owned(),
             path_key: None,
             offset_key: None,
             read_from_head: true,
+            read_new_from_head: true,
+            symlinks: Symlinks::All,
             refresh_interval: Duration::from_secs(60),
             progress_check_interval: Duration::from_secs(2),
             rotate_wait: Duration::from_secs(5),
             ignore_older: None,
             inotify_watcher: true,
             mem_buf_limit: Self::DEFAULT_MEM_BUF_LIMIT,
+            encoding: Encoding::default(),
             line_limit: Self::DEFAULT_LINE_LIMIT,
             long_lines: LongLines::Cut,
             skip_empty_lines: false,

@@ -24,6 +24,7 @@ pub struct Told {
     output: Vec<String>,
     nodes: Vec<String>,
     environment: Vec<(String, String)>,
+    parsers: String,
 }
 
 impl Told {
@@ -41,6 +42,7 @@ impl Told {
                 ("HOSTNAME".to_owned(), "pod-1".to_owned()),
                 ("POD_NAMESPACE".to_owned(), "shop".to_owned()),
             ],
+            parsers: include_str!("../../config/parsers.conf").to_owned(),
         }
     }
 
@@ -70,6 +72,13 @@ impl Told {
         self
     }
 
+    /// Sections that stand in the parser file too.
+    pub fn parsers(mut self, text: &str) -> Self {
+        self.parsers.push('\n');
+        self.parsers.push_str(text);
+        self
+    }
+
     pub fn output(mut self, line: &str) -> Self {
         self.output.push(line.to_owned());
         self
@@ -93,7 +102,9 @@ impl Told {
     fn configuration(&self) -> String {
         let own = ["Parser json", "Tag app.logs", "Refresh_Interval 5", "Mem_Buf_Limit 5MB"];
         let key = |line: &str| line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+        let joins = self.input.iter().any(|line| key(line) == "multiline.parser");
         let kept = own.iter().filter(|own| !self.input.iter().any(|line| key(line) == key(own)));
+        let kept = kept.filter(|own| !(joins && key(own) == "parser"));
         let input: Vec<&str> = kept.copied().chain(self.input.iter().map(String::as_str)).collect();
         format!(
             "[SERVICE]\n    {}\n    Parsers_File parsers.conf\n\
@@ -122,8 +133,7 @@ impl Told {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("fluent-bit.conf");
         std::fs::write(&config, self.configuration()).unwrap();
-        let parsers = include_str!("../../config/parsers.conf");
-        std::fs::write(directory.path().join("parsers.conf"), parsers).unwrap();
+        std::fs::write(directory.path().join("parsers.conf"), &self.parsers).unwrap();
         let upstream = format!("[UPSTREAM]\n    Name nodes\n{}", self.nodes.concat());
         std::fs::write(directory.path().join("upstream.conf"), upstream).unwrap();
         let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_log-ambassador")]);
