@@ -170,6 +170,7 @@ impl Replay {
         input.ignore_older = None;
         input.db = None;
         config.inputs.truncate(1);
+        config.listeners.clear();
         config.outputs = vec![forward::Settings::new("replay", &target.host, target.port)];
         config.service.grace = None;
         config.service.drain_quiet = Duration::ZERO;
@@ -273,6 +274,7 @@ pub fn reference(environment: &Environment) -> Config {
         service: crate::config::Service { flush: Duration::from_secs(5), ..Default::default() },
         parsers: vec![parser],
         inputs: vec![input],
+        listeners: Vec::new(),
         filters: vec![crate::filter::Settings {
             name: "record_modifier.0".to_owned(),
             pattern: Some(crate::model::Pattern::new("*")),

@@ -15,8 +15,15 @@ use crate::config::Config;
 /// Runs until a stop, and says how it ended.
 pub async fn run(config: Config) -> Result<Exit, AgentError> {
     let signals = Signals::listen()?;
-    let outcome = agent::run(config, Options::default(), stop_by(signals)).await?;
-    Ok(report(&outcome))
+    match agent::run(config, Options::default(), stop_by(signals)).await {
+        Ok(outcome) => Ok(report(&outcome)),
+        // Not ours to mend: the configuration asks for what this machine does not have.
+        Err(AgentError::Listen(refused)) => {
+            error!("{refused}");
+            Ok(Exit::Refused)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Resolves at the first signal that asks for a stop. From then on a second SIGINT ends the

@@ -96,7 +96,7 @@ pub enum Scope {
 
 impl Group {
     /// Every group, for the documentation.
-    pub const ALL: [&'static Self; 10] = [
+    pub const ALL: [&'static Self; 11] = [
         &SERVICE,
         &PARSER,
         &INPUT,
@@ -104,6 +104,7 @@ impl Group {
         &OUTPUT,
         &NETWORK,
         &TAIL,
+        &LISTEN,
         &RECORD_MODIFIER,
         &FORWARD,
         &TLS,
@@ -175,6 +176,10 @@ const ONE_CONNECTION: &str = "one connection is kept as long as it works";
 const NO_MULTILINE: &str = "take it out: every line is an event of its own";
 const NO_ENCODING: &str = "have the application write UTF-8";
 const NO_HANDSHAKE: &str = "use a Fluentd source without <security>";
+const NO_CLIENT_HANDSHAKE: &str = "listen on 127.0.0.1 or a Unix socket";
+const ONE_LISTENER: &str = "one socket takes as many connections as memory allows";
+const OWN_PATIENCE: &str =
+    "a frame that was begun must arrive within 10 s; an idle client may stay";
 const NO_TLS: &str = "set 'tls off'";
 const TLS_ONLY: &str = "only 'tls on' would read it";
 const NO_DECODERS: &str = "choose a parser without it, or decode in Fluentd";
@@ -993,6 +998,80 @@ pub const RECORD_MODIFIER: Group = Group {
     ],
 };
 
+/// `[INPUT]` with `Name forward`.
+pub const LISTEN: Group = Group {
+    title: "[INPUT] forward",
+    scope: Scope::Plugin,
+    keys: &[
+        obeyed(
+            "Listen",
+            Kind::Text,
+            "0.0.0.0",
+            "the address to listen on; 127.0.0.1 is for the applications of this Pod alone",
+        ),
+        obeyed("Port", Kind::Integer, "24224", "the TCP port there"),
+        obeyed("Unix_Path", Kind::Text, "", "a Unix socket to listen on instead"),
+        obeyed("Unix_Perm", Kind::Text, "", "its mode, octal; unwritten: what the umask leaves"),
+        obeyed("Tag_Prefix", Kind::Text, "", "stands before the tag that a client writes"),
+        obeyed(
+            "Buffer_Max_Size",
+            Kind::Size,
+            "",
+            "the most bytes of a frame, as it comes and once inflated; never more than half of \
+             Mem_Buf_Limit, which holds when it is unwritten",
+        ),
+        noted(
+            "Buffer_Chunk_Size",
+            Kind::Size,
+            "1024000",
+            "how the buffer of a connection grows",
+            "it grows with what comes",
+        ),
+        unsupported("Shared_Key", Kind::Text, &[], "clients must know it", NO_CLIENT_HANDSHAKE),
+        unsupported(
+            "Empty_Shared_Key",
+            Kind::Boolean,
+            OFF,
+            "a handshake without a key",
+            NO_CLIENT_HANDSHAKE,
+        ),
+        noted(
+            "Self_Hostname",
+            Kind::Text,
+            "localhost",
+            "our name in the handshake",
+            "only a shared key would send it",
+        ),
+        unsupported(
+            "Security.Users",
+            Kind::Words,
+            &[],
+            "a user and a password that clients must know",
+            NO_CLIENT_HANDSHAKE,
+        )
+        .repeatable(),
+        noted("Workers", Kind::Integer, "1", "threads that listen", ONE_THREAD),
+        noted("net.share_port", Kind::Boolean, "off", "shares the port", ONE_LISTENER),
+        noted("net.backlog", Kind::Integer, "128", "connections that wait", ONE_LISTENER),
+        noted(
+            "net.accept_timeout",
+            Kind::Time,
+            "10s",
+            "how long a handshake may take",
+            OWN_PATIENCE,
+        ),
+        noted(
+            "net.accept_timeout_log_error",
+            Kind::Boolean,
+            "on",
+            "logs that as an error",
+            OWN_PATIENCE,
+        ),
+        noted("net.io_timeout", Kind::Time, "0s", "closes an idle connection", OWN_PATIENCE),
+        noted("net.keepalive", Kind::Boolean, "on", "keeps connections", OWN_PATIENCE),
+    ],
+};
+
 /// `[OUTPUT]` with `Name forward`.
 pub const FORWARD: Group = Group {
     title: "[OUTPUT] forward",
@@ -1082,10 +1161,11 @@ mod tests {
 
     #[test]
     fn no_key_is_declared_twice_in_what_one_plugin_may_say() {
-        let plugins: [&[&Group]; 5] = [
+        let plugins: [&[&Group]; 6] = [
             &[&SERVICE],
             &[&PARSER],
             &[&INPUT, &TAIL],
+            &[&INPUT, &LISTEN],
             &[&FILTER, &RECORD_MODIFIER],
             &[&OUTPUT, &NETWORK, &TLS, &FORWARD],
         ];

@@ -20,6 +20,7 @@ mod error;
 mod filters;
 mod inputs;
 pub mod keys;
+mod listeners;
 mod outputs;
 mod parsers;
 mod service;
@@ -30,7 +31,7 @@ mod yaml;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{filter, forward, parse, tail};
+use crate::{filter, forward, listen, parse, tail};
 
 pub use env::Environment;
 pub use error::{Place, Problem, Problems, Stage};
@@ -51,6 +52,8 @@ pub struct Config {
     pub parsers: Vec<parse::Definition>,
     /// `[INPUT]` sections with `Name tail`, in file order.
     pub inputs: Vec<tail::Settings>,
+    /// `[INPUT]` sections with `Name forward`, in file order.
+    pub listeners: Vec<listen::Settings>,
     /// `[FILTER]` sections, in file order: the order in which they run.
     pub filters: Vec<filter::Settings>,
     /// `[OUTPUT]` sections, in file order.
@@ -136,7 +139,7 @@ pub fn load(
     let ServiceSettings { service, backoff, parser_files } = loader.read_service(environment);
     let mut parsers = loader.read_parsers(extra_parsers, &parser_files, environment);
     loader.look_at_other_sections();
-    let inputs = loader.read_inputs(&mut parsers);
+    let (inputs, listeners) = loader.read_inputs(&mut parsers);
     let filters = loader.read_filters();
     let outputs = loader.read_outputs(backoff);
     let parsers = parsers.finish(&mut report);
@@ -146,7 +149,7 @@ pub fn load(
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
-    let config = Config { service, parsers, inputs, filters, outputs };
+    let config = Config { service, parsers, inputs, listeners, filters, outputs };
     Ok(Loaded { config, warnings, notes })
 }
 
@@ -237,19 +240,44 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn read_inputs(&mut self, parsers: &mut Parsers) -> Vec<tail::Settings> {
-        let sections = self.sections_of(Kind::Input, "input", "tail");
+    fn read_inputs(
+        &mut self,
+        parsers: &mut Parsers,
+    ) -> (Vec<tail::Settings>, Vec<listen::Settings>) {
+        let sections = self.sections_of(Kind::Input, "input", &["tail", "forward"]);
         if sections.is_empty() {
             self.warn_of_none("there is no [INPUT], so nothing is read");
         }
-        let read = |(number, section)| {
-            inputs::read_tail(section, number, self.variables, parsers, self.report)
-        };
-        sections.into_iter().enumerate().map(read).collect()
+        let (mut files, mut listeners) = (Vec::new(), Vec::new());
+        for section in sections {
+            if self.is_called(section, "forward") {
+                let number = listeners.len();
+                listeners.push(listeners::read_forward(
+                    section,
+                    number,
+                    self.variables,
+                    self.report,
+                ));
+            } else {
+                let number = files.len();
+                files.push(inputs::read_tail(
+                    section,
+                    number,
+                    self.variables,
+                    parsers,
+                    self.report,
+                ));
+            }
+        }
+        (files, listeners)
+    }
+
+    fn is_called(&self, section: &Section, name: &str) -> bool {
+        self.value_of(section, "name").is_some_and(|value| value.eq_ignore_ascii_case(name))
     }
 
     fn read_filters(&mut self) -> Vec<filter::Settings> {
-        let sections = self.sections_of(Kind::Filter, "filter", "record_modifier");
+        let sections = self.sections_of(Kind::Filter, "filter", &["record_modifier"]);
         let active =
             sections.into_iter().enumerate().filter(|(_, section)| self.is_active(section));
         let active: Vec<_> = active.collect();
@@ -273,7 +301,7 @@ impl<'a> Loader<'a> {
     }
 
     fn read_outputs(&mut self, backoff: forward::Backoff) -> Vec<forward::Settings> {
-        let sections = self.sections_of(Kind::Output, "output", "forward");
+        let sections = self.sections_of(Kind::Output, "output", &["forward"]);
         if sections.is_empty() {
             self.warn_of_none("there is no [OUTPUT], so nothing is sent");
         }
@@ -286,21 +314,27 @@ impl<'a> Loader<'a> {
         sections.into_iter().enumerate().map(read).collect()
     }
 
-    /// The sections of `kind` whose plugin is the only one there is. Any other is reported.
-    fn sections_of(&mut self, kind: Kind, noun: &str, only: &str) -> Vec<&'a Section> {
+    /// The sections of `kind` whose plugin we have. Any other is reported.
+    fn sections_of(
+        &mut self,
+        kind: Kind,
+        noun: &str,
+        plugins: &[&'static str],
+    ) -> Vec<&'a Section> {
         let sections = self.tree.sections.iter().filter(|section| section.kind == kind);
         let mut ours = Vec::new();
         for section in sections {
             let Some(name) = self.value_of(section, "name").filter(|name| !name.is_empty()) else {
-                let message = format!("this {noun} has no Name; write 'Name {only}'");
+                let message = format!("this {noun} has no Name; write 'Name {}'", plugins[0]);
                 self.report.refuse(&section.place, message);
                 continue;
             };
-            if name.eq_ignore_ascii_case(only) {
+            if plugins.iter().any(|plugin| name.eq_ignore_ascii_case(plugin)) {
                 ours.push(section);
             } else if self.is_active(section) {
-                let hint = did_you_mean(&name, std::iter::once(only));
-                let message = format!("this version has no {noun} '{name}', only '{only}'{hint}");
+                let hint = did_you_mean(&name, plugins.iter().copied());
+                let known = plugins.join("' and '");
+                let message = format!("this version has no {noun} '{name}', only '{known}'{hint}");
                 let entry = section.entries.iter().rev().find(|entry| entry.key == "name");
                 self.report.refuse(entry.map_or(&section.place, |entry| &entry.place), message);
             }
@@ -437,6 +471,7 @@ mod tests {
                 long_lines: LongLines::Skip,
                 ..tail::Settings::new("tail.0", vec!["/var/log/app/*.log".to_owned()])
             }],
+            listeners: Vec::new(),
             filters: vec![filter::Settings {
                 name: "record_modifier.0".to_owned(),
                 pattern: Some(Pattern::new("*")),
@@ -455,7 +490,7 @@ mod tests {
 
     #[test]
     fn every_key_arrives_where_it_belongs() {
-        let Config { service, parsers, inputs, filters, outputs } =
+        let Config { service, parsers, inputs, filters, outputs, .. } =
             loaded("fixtures/config/right/everything.conf").config;
         let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
         let own = |text: &str| Some(text.to_owned());

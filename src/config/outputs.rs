@@ -55,7 +55,7 @@ fn warn_of_no_match(settings: &Settings, values: &Values, report: &mut Report) {
     }
 }
 
-fn read_port(values: &Values, report: &mut Report) -> u16 {
+pub(super) fn read_port(values: &Values, report: &mut Report) -> u16 {
     const DEFAULT: u16 = 24_224;
     let Some(number) = values.integer("Port") else {
         return DEFAULT;

@@ -1,7 +1,8 @@
-//! The thread that thinks: from files to sealed chunks, and from acknowledgements to positions.
+//! The thread that thinks: from files and frames to sealed chunks, and from acknowledgements to
+//! positions and to the clients that wait for theirs.
 //!
-//! In:  files, the kernel's notices about them, chunks that come home
-//! Out: sealed chunks to the outputs, positions to the store
+//! In:  files, the kernel's notices about them, frames of clients, chunks that come home
+//! Out: sealed chunks to the outputs, positions to the store, a word on each frame
 //!
 //! Plain blocking code with one place to wait. Memory is asked for before anything is read; when
 //! there is none, every open chunk leaves and the loop waits for some to come back. Bytes read and
@@ -9,6 +10,7 @@
 
 pub mod accounts;
 pub mod encode;
+pub mod frames;
 pub mod input;
 pub mod pace;
 pub mod stop;
@@ -24,13 +26,14 @@ use tracing::{error, info, warn};
 
 use self::accounts::Accounts;
 pub use self::encode::Encoder;
+pub use self::frames::Frames;
 pub use self::input::Input;
 use self::input::{Lent, Route, Turn};
 pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
 use self::wait::Sleeper;
 pub use self::wait::{Waker, waker};
-use crate::buffer::{Chunk, Delivery, Fate, Home, Router, Sealing};
+use crate::buffer::{Chunk, Delivery, Fate, Home, OpenChunks, Router, Sealing, SlotId};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
 use crate::model::{Counters, FileId, Mentions, Tag};
@@ -58,8 +61,10 @@ const RELEASE_AFTER: Duration = Duration::from_secs(5);
 
 /// What ingest is made of.
 pub struct Parts {
-    /// The inputs, in the order of the configuration.
+    /// The inputs that follow files, in the order of the configuration.
     pub inputs: Vec<Input>,
+    /// The inputs that take frames of clients. They are numbered behind the others.
+    pub clients: Vec<Frames>,
     /// The filters, in the order in which they run.
     pub filters: Vec<Filter>,
     /// Which outputs take a tag.
@@ -153,6 +158,7 @@ impl Ingest {
             self.scan(now);
             self.look(now);
             self.take_turns();
+            self.take_frames();
             self.seal(Instant::now());
             self.hand_over();
             self.retire(now);
@@ -202,11 +208,23 @@ impl Ingest {
         let Some(first) = shares.first() else {
             return;
         };
-        let input = &mut self.parts.inputs[input_number(first.file)];
+        let number = input_number(first.file);
+        let Some(input) = self.parts.inputs.get_mut(number) else {
+            let clients = &mut self.parts.clients[number - self.parts.inputs.len()];
+            shares.iter().for_each(|share| clients.settle(share, fate));
+            clients.chunks.recycle(buffer);
+            return;
+        };
         for share in &shares {
             input.tail.settle(share);
         }
         input.chunks.recycle(buffer);
+    }
+
+    /// The open chunks of every input.
+    fn all_chunks(&mut self) -> impl Iterator<Item = &mut OpenChunks> {
+        let files = self.parts.inputs.iter_mut().map(|input| &mut input.chunks);
+        files.chain(self.parts.clients.iter_mut().map(|clients| &mut clients.chunks))
     }
 
     // === Finding files
@@ -360,9 +378,10 @@ impl Ingest {
         {
             return Arc::clone(route);
         }
+        let slot = self.slot(number, tag);
         let route = Arc::new(Route {
             input: number,
-            slot: self.parts.inputs[number].chunks.slot(tag),
+            slot,
             filters: (0..self.parts.filters.len())
                 .filter(|&filter| self.parts.filters[filter].takes(tag))
                 .collect(),
@@ -370,6 +389,52 @@ impl Ingest {
         });
         self.routes.insert(tag.clone(), Arc::clone(&route));
         route
+    }
+
+    fn slot(&mut self, number: usize, tag: &Tag) -> SlotId {
+        let chunks = self.all_chunks().nth(number);
+        chunks.expect("inputs are numbered in this order").slot(tag)
+    }
+
+    // === Frames of clients
+
+    /// Takes what clients have sent. Also when the intake has ended: what was read is ours to
+    /// deliver.
+    fn take_frames(&mut self) {
+        for number in 0..self.parts.clients.len() {
+            self.parts.clients[number].look(Instant::now());
+            for _ in 0..SLICES_A_ROUND {
+                if !self.take_frame_slice(number) {
+                    break;
+                }
+            }
+            let clients = &mut self.parts.clients[number];
+            if !clients.has_more() {
+                clients.seal_awaited();
+            }
+        }
+    }
+
+    /// Takes some events of the frame whose turn it is. False: there is none, or no memory.
+    fn take_frame_slice(&mut self, number: usize) -> bool {
+        let place = self.parts.inputs.len() + number;
+        let clients = &mut self.parts.clients[number];
+        if clients.forgets_tags(Instant::now()) {
+            self.routes.retain(|_, route| route.input != place);
+        }
+        let Some(tag) = self.parts.clients[number].next_tag() else {
+            return false;
+        };
+        let route = self.route(place, &tag);
+        let clients = &mut self.parts.clients[number];
+        let turn = clients.take_slice(&route, &mut self.parts.filters);
+        if turn == Turn::NoRoom {
+            clients.note_short_of_memory(Instant::now());
+            return false;
+        }
+        clients.note_room();
+        self.last_moved = Instant::now();
+        turn == Turn::More
     }
 
     // === Sealing and handing over
@@ -381,24 +446,23 @@ impl Ingest {
             self.hear_data(now);
             self.take_turns();
         }
-        for input in &mut self.parts.inputs {
-            input.chunks.seal_due(now);
-            if self.parts.controls.is_stopping() {
-                input.chunks.seal_all(Sealing::Stopping, now);
+        let is_stopping = self.parts.controls.is_stopping();
+        let is_idle = now.duration_since(self.last_moved) >= RELEASE_AFTER;
+        for chunks in self.all_chunks() {
+            chunks.seal_due(now);
+            if is_stopping {
+                chunks.seal_all(Sealing::Stopping, now);
             }
-        }
-        if now.duration_since(self.last_moved) >= RELEASE_AFTER {
-            for input in &mut self.parts.inputs {
-                input.chunks.release_unused();
+            if is_idle {
+                chunks.release_unused();
             }
         }
     }
 
     fn hand_over(&mut self) {
-        for number in 0..self.parts.inputs.len() {
-            for chunk in self.parts.inputs[number].chunks.take_sealed() {
-                self.deliver(chunk);
-            }
+        let sealed: Vec<Chunk> = self.all_chunks().flat_map(OpenChunks::take_sealed).collect();
+        for chunk in sealed {
+            self.deliver(chunk);
         }
     }
 
@@ -491,14 +555,22 @@ impl Ingest {
             let has_sent_all = self.send_all_partials();
             self.intake_ended = has_sent_all || drain.must_end_intake(now);
         }
-        self.intake_ended && self.away == 0
+        if !self.intake_ended {
+            return false;
+        }
+        self.parts.clients.iter().for_each(Frames::end_intake);
+        self.parts.clients.iter_mut().for_each(|clients| clients.look(now));
+        self.away == 0 && self.parts.clients.iter().all(Frames::is_done)
     }
 
     fn is_quiet(&mut self, now: Instant) -> bool {
         let drain = self.parts.drain;
         let is_quiet =
             |input: &Input| input.tail.is_quiet(now, drain.quiet, drain.quiet_if_closed());
-        if !self.parts.inputs.iter().all(is_quiet) {
+        let have_said_all = self.parts.clients.iter().all(|clients| {
+            clients.is_quiet(now, drain.age(now), drain.quiet, drain.quiet_if_closed())
+        });
+        if !have_said_all || !self.parts.inputs.iter().all(is_quiet) {
             return false;
         }
         // Once more with our own eyes: a notice may be on its way.
@@ -524,8 +596,10 @@ impl Ingest {
     /// What is not acknowledged yet, file by file.
     fn left(&self) -> Vec<(PathBuf, u64)> {
         let files = self.parts.inputs.iter().flat_map(|input| input.tail.files());
-        let left = files.map(|file| (file.path.to_path_buf(), file.unsettled()));
-        left.filter(|(_, bytes)| *bytes > 0).collect()
+        let files = files.map(|file| (file.path.to_path_buf(), file.unsettled()));
+        let frames = self.parts.clients.iter().flat_map(Frames::left);
+        let frames = frames.map(|(whose, bytes)| (PathBuf::from(whose), bytes));
+        files.chain(frames).filter(|(_, bytes)| *bytes > 0).collect()
     }
 
     fn finish(mut self) {
@@ -536,6 +610,8 @@ impl Ingest {
         if !self.is_abandoned {
             self.balance();
         }
+        self.parts.clients.iter_mut().for_each(Frames::finish);
+        self.say_what_became_of_frames();
         for (store, _) in std::mem::take(&mut self.parts.stores) {
             store.finish();
         }
@@ -557,6 +633,23 @@ impl Ingest {
         } else {
             error!("bytes are unaccounted for, please report it: {accounts}");
         }
+    }
+
+    fn say_what_became_of_frames(&self) {
+        if self.parts.clients.is_empty() {
+            return;
+        }
+        let counters = &self.parts.counters;
+        info!(
+            "frames: {} taken, {} of them delivered; {} came again; {} refused; {} events came \
+             without `chunk`, {} of them are lost",
+            counters.frames.get(),
+            counters.frames_delivered.get(),
+            counters.frames_repeated.get(),
+            counters.frames_refused.get(),
+            counters.unconfirmed.get(),
+            counters.lost_stop.get(),
+        );
     }
 
     // === Waiting
@@ -585,7 +678,15 @@ impl Ingest {
             let resume = self.parts.pace.as_ref().and_then(Pace::resumes);
             return Some(resume.unwrap_or(now).max(now));
         }
-        let chunks = self.parts.inputs.iter_mut().filter_map(|input| input.chunks.next_due()).min();
+        if self
+            .parts
+            .clients
+            .iter()
+            .any(|clients| clients.has_more() && !clients.is_short_of_memory())
+        {
+            return Some(now);
+        }
+        let chunks = self.all_chunks().filter_map(OpenChunks::next_due).min();
         let has_rotated = self.parts.inputs.iter().any(|input| input.tail.has_rotated());
         let looks = self.watch.is_none()
             || self
@@ -593,7 +694,7 @@ impl Ingest {
                 .inputs
                 .iter()
                 .any(|i| i.tail.has_unwatched() || !i.tail.settings().inotify_watcher);
-        let has_unused = self.parts.inputs.iter().any(|input| input.chunks.unused() > 0);
+        let has_unused = self.all_chunks().any(|chunks| chunks.unused() > 0);
         let stops = self.parts.controls.is_stopping();
         let saves = self.positions_changed && !self.parts.stores.is_empty();
         let deadlines = [

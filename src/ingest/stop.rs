@@ -70,6 +70,11 @@ impl Drain {
         *self
     }
 
+    /// How long ago it began.
+    pub fn age(&self, now: Instant) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.duration_since(since))
+    }
+
     /// Whether four fifths of the grace have passed.
     pub fn must_end_intake(&self, now: Instant) -> bool {
         let (Some(grace), Some(since)) = (self.grace, self.since) else {

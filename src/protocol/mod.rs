@@ -10,9 +10,11 @@
 //! memory than its limits and the bytes it was given.
 
 pub mod ack;
+pub mod entries;
 pub mod frame;
 pub mod inflate;
 pub mod json;
 
 pub use ack::{AckDecoder, AckError};
+pub use entries::{Entries, EventReader};
 pub use frame::{ChunkId, Event, Frame, FrameError, Limits};

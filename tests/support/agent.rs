@@ -21,6 +21,8 @@ pub struct Told {
     port: u16,
     service: Vec<String>,
     input: Vec<String>,
+    listen: Option<Vec<String>>,
+    filters: Vec<Vec<String>>,
     output: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -34,6 +36,8 @@ impl Told {
             port: fluentd.port(),
             service: vec!["Flush 0.1".to_owned(), "Drain_Quiet 100ms".to_owned()],
             input: Vec::new(),
+            listen: None,
+            filters: Vec::new(),
             output: Vec::new(),
             environment: vec![
                 ("HOSTNAME".to_owned(), "pod-1".to_owned()),
@@ -68,6 +72,23 @@ impl Told {
         self
     }
 
+    /// To take frames of clients instead of following files: keys of a `forward` input.
+    pub fn to_listen(fluentd: &FakeFluentd, keys: &[&str]) -> Self {
+        Self { path: String::new(), ..Self::to_follow(&LogDir::new(), fluentd) }.listening(keys)
+    }
+
+    /// To take frames of clients as well.
+    pub fn listening(mut self, keys: &[&str]) -> Self {
+        self.listen = Some(keys.iter().map(|&key| key.to_owned()).collect());
+        self
+    }
+
+    /// One more filter, behind the one there is.
+    pub fn filter(mut self, lines: &[&str]) -> Self {
+        self.filters.push(lines.iter().map(|&line| line.to_owned()).collect());
+        self
+    }
+
     pub fn output(mut self, line: &str) -> Self {
         self.output.push(line.to_owned());
         self
@@ -83,15 +104,23 @@ impl Told {
         let key = |line: &str| line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
         let kept = own.iter().filter(|own| !self.input.iter().any(|line| key(line) == key(own)));
         let input: Vec<&str> = kept.copied().chain(self.input.iter().map(String::as_str)).collect();
+        let tail = match &*self.path {
+            "" => String::new(),
+            path => {
+                format!("[INPUT]\n    Name tail\n    Path {path}\n    {}\n", input.join("\n    "))
+            }
+        };
+        let listen = self.listen.as_ref().map_or_else(String::new, |keys| {
+            format!("[INPUT]\n    Name forward\n    {}\n", keys.join("\n    "))
+        });
+        let filters = self.filters.iter().map(|lines| lines.join("\n    "));
+        let filters: String = filters.map(|lines| format!("[FILTER]\n    {lines}\n")).collect();
         format!(
-            "[SERVICE]\n    {}\n    Parsers_File parsers.conf\n\
-             [INPUT]\n    Name tail\n    Path {}\n    {}\n\
+            "[SERVICE]\n    {}\n    Parsers_File parsers.conf\n{tail}{listen}\
              [FILTER]\n    Name record_modifier\n    Match *\n    Record hostname ${{HOSTNAME}}\n    \
-             Record namespace ${{POD_NAMESPACE}}\n\
+             Record namespace ${{POD_NAMESPACE}}\n{filters}\
              [OUTPUT]\n    Name forward\n    Match *\n    Host 127.0.0.1\n    Port {}\n{}",
             self.service.join("\n    "),
-            self.path,
-            input.join("\n    "),
             self.port,
             self.output.iter().map(|line| format!("    {line}\n")).collect::<String>(),
         )

@@ -693,6 +693,9 @@ impl ChunkOption {
                     .map_err(|error| format!("gzip: {error}"))?;
                 Ok(inflated)
             }
+            Some(b"zstd") => {
+                zstd::decode_all(stream.as_slice()).map_err(|error| format!("zstd: {error}"))
+            }
             Some(other) => Err(format!("compressed with {}", other.escape_ascii())),
         }
     }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
 pub mod agent;
+pub mod client;
 pub mod expected;
 pub mod fake_fluentd;
 pub mod logs;
@@ -20,6 +21,7 @@ pub mod vectors;
 pub mod yaml;
 
 pub use agent::{SOON, TestAgent, Told, wait_until};
+pub use client::Client;
 pub use fake_fluentd::{Event, FakeFluentd};
 pub use logs::{LogDir, sequence};
 pub use peers::npm_fluent_server;
