@@ -25,6 +25,10 @@ pub mod buffer;
 
 pub mod protocol;
 
+pub mod secrets;
+
+pub mod tls;
+
 pub mod forward;
 
 pub mod checkpoint;

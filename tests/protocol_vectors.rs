@@ -10,8 +10,13 @@ mod support;
 use std::collections::BTreeMap;
 
 use log_ambassador::model::cursor::{Fault, Scanner};
-use log_ambassador::model::{EventTime, Tag};
+use log_ambassador::model::record::write_str;
+use log_ambassador::model::{EventTime, Secret, Tag};
 use log_ambassador::protocol::frame::{self, Mode, Reason, Root};
+use log_ambassador::protocol::handshake::{
+    Credentials, Greeting, HELO, HandshakeError, Helo, MessageReader, Refusal, Requirements,
+    Session, User,
+};
 use log_ambassador::protocol::{
     AckDecoder, AckError, ChunkId, Frame, FrameError, Limits, ack, json,
 };
@@ -338,6 +343,152 @@ fn answers_of_servers_are_read_as_what_they_are() {
     }
 }
 
+// ---- The handshake
+
+/// The raw bytes of an input of the file's handshake, by name.
+fn input(name: &str) -> Vec<u8> {
+    let text = vectors::file()["handshake"]["inputs"][name].as_str().unwrap();
+    match name {
+        "nonce" | "auth_salt" | "client_salt_fluentbit_style_hex" => vectors::from_hex(text),
+        _ => text.as_bytes().to_vec(),
+    }
+}
+
+fn text_input(name: &str) -> String {
+    String::from_utf8(input(name)).unwrap()
+}
+
+fn random_input(name: &str) -> [u8; 16] {
+    input(name).try_into().unwrap()
+}
+
+fn reference_user() -> User {
+    User { name: text_input("username"), password: Secret::new(input("password")) }
+}
+
+fn reference_server(users: Vec<User>) -> Requirements {
+    let shared_key = Secret::new(input("shared_key"));
+    Requirements { name: text_input("server_hostname"), shared_key, users }
+}
+
+fn digest_of(name: &str) -> &'static str {
+    vectors::file()["handshake"]["digests"][name]["hexdigest"].as_str().unwrap()
+}
+
+/// `[PING, name, salt, digest, user, password digest]` or a PONG, as strs in the shortest form.
+fn message(head: &[u8], texts: &[&str]) -> Vec<u8> {
+    let mut out = head.to_vec();
+    texts.iter().for_each(|text| write_str(&mut out, text));
+    out
+}
+
+#[test]
+fn our_ping_has_the_reference_digests_whatever_the_form_of_the_helo() {
+    // 32 hexadecimal characters, hashed as such.
+    let salt = vectors::from_hex(&text_input("client_salt_fluentd_style"));
+    let digests = &vectors::file()["handshake"]["digests"];
+    for (helo, digest, user) in [
+        ("helo_fluentd", "ping_shared_key_hex_salt", Some(reference_user())),
+        ("helo_fluentbit", "ping_shared_key_hex_salt", Some(reference_user())),
+        ("helo_fluentd", "ping_shared_key_hex_salt", None),
+        ("helo_noauth", "ping_shared_key_hex_salt", Some(reference_user())),
+        ("helo_fluentd", "ping_shared_key_empty_key", None),
+        ("helo_fluentd", "ping_shared_key_utf8", None),
+    ] {
+        let text = |name: &str| digests[digest][name].as_str().unwrap().to_owned();
+        let has_user = user.is_some() && helo != "helo_noauth";
+        let credentials = Credentials {
+            name: text("hostname"),
+            shared_key: Secret::new(text("shared_key")),
+            user,
+        };
+        let mut ping = Vec::new();
+        let helo = Helo::decode(&vectors::named(helo).bytes).unwrap();
+        helo.answer(&credentials, salt.clone().try_into().unwrap(), &mut ping);
+        let user = if has_user { ["alice", digest_of("password")] } else { ["", ""] };
+        let salt = text_input("client_salt_fluentd_style");
+        let expected = message(
+            b"\x96",
+            &["PING", &text("hostname"), &salt, digest_of(digest), user[0], user[1]],
+        );
+        assert_eq!(ping, expected, "{digest}");
+        assert_ne!(digest_of(digest), digest_of("WRONG_salt_as_decoded_hex"));
+        match digest {
+            "ping_shared_key_hex_salt" if has_user => {
+                assert_eq!(ping, vectors::named("ping_fluentd").bytes)
+            }
+            "ping_shared_key_hex_salt" => assert_eq!(ping, vectors::named("ping_nouser").bytes),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn the_pings_of_all_clients_are_let_in_and_answered_with_the_reference_digest() {
+    for (name, digest, users) in [
+        ("ping_fluentd", "pong_shared_key_hex_salt", vec![reference_user()]),
+        ("ping_fluentbit", "pong_shared_key_raw_salt", vec![reference_user()]),
+        ("ping_salt_bin", "pong_shared_key_raw_salt", vec![reference_user()]),
+        ("ping_nouser", "pong_shared_key_hex_salt", vec![]),
+        ("ping_fluentd", "pong_shared_key_hex_salt", vec![]),
+    ] {
+        let server = reference_server(users);
+        let (mut helo, mut pong) = (Vec::new(), Vec::new());
+        let auth = random_input("auth_salt");
+        let greeting = Greeting::encode(&server, random_input("nonce"), auth, &mut helo);
+        let peer = greeting.answer(&vectors::named(name).bytes, &mut pong).unwrap();
+        assert_eq!(peer.name, "client.example", "{name}");
+        assert_eq!(peer.user.is_some(), !server.users.is_empty(), "{name}");
+        let expected = message(b"\x95\xa4PONG\xc3", &["", "server.example", digest_of(digest)]);
+        assert_eq!(pong, expected, "{name}");
+        match server.users.is_empty() {
+            // Ours says "no user" with an empty bin, as the vector does with an empty str.
+            true => {
+                assert_eq!(Helo::decode(&helo), Helo::decode(&vectors::named("helo_noauth").bytes))
+            }
+            false => assert_eq!(helo, vectors::named("helo_fluentd").bytes, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn pings_without_the_right_user_or_key_are_refused_as_fluentd_refuses_them() {
+    let other_key = Requirements { shared_key: Secret::new("other"), ..reference_server(vec![]) };
+    for (server, ping, refusal) in [
+        (reference_server(vec![reference_user()]), "ping_nouser", Refusal::User),
+        (other_key, "ping_fluentd", Refusal::SharedKey),
+        (reference_server(vec![]), "packed_bin", Refusal::InvalidPing),
+        (reference_server(vec![]), "heartbeat_nil", Refusal::InvalidPing),
+    ] {
+        let mut pong = Vec::new();
+        let (nonce, auth) = (random_input("nonce"), random_input("auth_salt"));
+        let greeting = Greeting::encode(&server, nonce, auth, &mut Vec::new());
+        assert_eq!(greeting.answer(&vectors::named(ping).bytes, &mut pong), Err(refusal), "{ping}");
+        if refusal == Refusal::SharedKey {
+            assert_eq!(pong, vectors::named("pong_fail").bytes);
+        }
+    }
+}
+
+#[test]
+fn the_reference_pongs_are_understood() {
+    let shared_key = Secret::new(input("shared_key"));
+    let us = Credentials { name: text_input("client_hostname"), shared_key, user: None };
+    let salt = vectors::from_hex(&text_input("client_salt_fluentd_style"));
+    let answered = |pong: &str| {
+        let helo = Helo::decode(&vectors::named("helo_fluentd").bytes).unwrap();
+        let awaiting = helo.answer(&us, salt.clone().try_into().unwrap(), &mut Vec::new());
+        awaiting.check(&vectors::named(pong).bytes)
+    };
+    let session = Session { server: "server.example".to_owned(), keepalive: true };
+    assert_eq!(answered("pong_ok"), Ok(session));
+    let refused = HandshakeError::Refused { reason: "shared_key mismatch".to_owned() };
+    assert_eq!(answered("pong_fail"), Err(refused));
+    for name in ["helo_fluentd", "ack", "ack_empty_map", "ping_fluentd"] {
+        assert!(answered(name).is_err(), "{name}");
+    }
+}
+
 #[test]
 fn no_cut_of_any_reference_frame_is_taken_for_the_whole() {
     for (name, entries) in LOGS {
@@ -377,6 +528,24 @@ fn is_safe(bytes: &[u8]) {
     let mut acks = AckDecoder::new();
     acks.feed(bytes);
     while let Ok(Some(_)) = acks.next_id() {}
+    let mut messages = MessageReader::default();
+    messages.feed(bytes);
+    while let Ok(Some(message)) = messages.next(HELO) {
+        shake_hands_with(&message);
+    }
+}
+
+/// Takes any message as each of those that are read, on both sides.
+fn shake_hands_with(message: &[u8]) {
+    let server = reference_server(vec![reference_user()]);
+    let greeting = Greeting::encode(&server, [1; 16], [2; 16], &mut Vec::new());
+    assert!(greeting.answer(message, &mut Vec::new()).is_err(), "nobody knows this nonce");
+    let us = Credentials { name: "a".to_owned(), shared_key: Secret::new("b"), user: None };
+    if let Ok(helo) = Helo::decode(message) {
+        assert!(helo.answer(&us, [3; 16], &mut Vec::new()).check(message).is_err());
+    }
+    let helo = Helo::decode(&vectors::named("helo_fluentd").bytes).unwrap();
+    assert!(helo.answer(&us, [3; 16], &mut Vec::new()).check(message).is_err());
 }
 
 fn any_vector() -> impl Strategy<Value = Vector> {

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod cursor;
 pub mod mention;
 pub mod record;
+pub mod secret;
 pub mod selector;
 pub mod span;
 pub mod tag;
@@ -16,6 +17,7 @@ pub mod units;
 
 pub use counters::{Counter, Counters};
 pub use mention::Mentions;
+pub use secret::Secret;
 pub use selector::{NotARegex, Selector};
 pub use span::{FileId, Share, SpanId};
 pub use tag::{Pattern, Tag};

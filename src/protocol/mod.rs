@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! sender:    chunk ── frame::head, frame::tail ──▶ bytes …   bytes ── ack::AckDecoder ──▶ chunk ids
+//!            bytes ── handshake::MessageReader ──▶ Helo ──▶ PING, AwaitingPong ──▶ Session
 //! receiver:  bytes ── model::cursor::Scanner ──▶ whole frames ── frame::Frame ──▶ events, ack::encode ──▶ bytes
 //! ```
 //!
@@ -12,6 +13,7 @@
 pub mod ack;
 pub mod entries;
 pub mod frame;
+pub mod handshake;
 pub mod inflate;
 pub mod json;
 

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
 pub mod agent;
+pub mod certificates;
 pub mod client;
 pub mod expected;
 pub mod fake_fluentd;
@@ -21,6 +22,7 @@ pub mod vectors;
 pub mod yaml;
 
 pub use agent::{SOON, TestAgent, Told, wait_until};
+pub use certificates::TestCa;
 pub use client::Client;
 pub use fake_fluentd::{Event, FakeFluentd};
 pub use logs::{LogDir, sequence};
