@@ -231,8 +231,10 @@ async fn bind_listeners(
         let chunks = OpenChunks::new(budget, config.service.flush, Box::new(random));
         let handover = Handover::new(wake(waker));
         let counters = Arc::clone(counters);
-        listeners
-            .push(Listener::bind(settings.clone(), handover.clone(), Arc::clone(&counters)).await?);
+        listeners.push(
+            Listener::bind(settings.clone(), handover.clone(), Arc::clone(&counters), random)
+                .await?,
+        );
         clients.push(Frames::new(&settings.name, number, handover, chunks, added, counters));
     }
     Ok((clients, listeners))

@@ -6,15 +6,16 @@ mod support;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use support::client::{connect_when_ready, entry, forward, packed, packed_with};
 use support::expected::LOGS;
 use support::{
-    Client, Event, FakeFluentd, LogDir, ReservedPort, SOON, TestAgent, Told, peers, vectors,
+    Client, Event, FakeFluentd, LogDir, ReservedPort, SOON, TestAgent, TestCa, Told, peers, vectors,
 };
 
 /// An agent that listens on a port of its own, and how to reach it.
@@ -528,4 +529,92 @@ fn a_port_that_is_taken_stops_the_start_with_the_keys_to_change() {
     let agent = Told::to_listen(&fluentd, &["Listen 127.0.0.1", &port]).start();
     agent.wait_for_log("write another address or port with Listen and Port");
     assert_eq!(agent.status(SOON), 1);
+}
+
+/// What a client of the npm package shows.
+fn shows(key: &str, user: &str, password: &str) -> Json {
+    json!({"security": {
+        "clientHostname": "client.example",
+        "sharedKey": key,
+        "username": user,
+        "password": password,
+    }})
+}
+
+#[test]
+fn with_a_shared_key_and_users_only_those_who_know_them_are_let_in() {
+    let fluentd = FakeFluentd::start().accepts_any_sender();
+    let secrets = LogDir::new();
+    secrets.append("key", "s3cr3t-key\n");
+    let key = format!("Shared_Key_File {}", secrets.file("key").display());
+    let users = ["Security.Users alice pa55", "Security.Users bob 0ther"];
+    let listening = listen_with(&fluentd, &[&key, "Self_Hostname server", users[0], users[1]]);
+    let port = listening.address.port();
+    let sends = |shown: &Json| peers::npm_client(port, "PackedForward", 10, shown);
+    peers::succeeds(&mut sends(&shows("s3cr3t-key", "alice", "pa55")));
+    peers::succeeds(&mut sends(&shows("s3cr3t-key", "bob", "0ther")));
+    assert_eq!(fluentd.record_count(), 20);
+    for (shown, said) in [
+        (shows("wrong", "alice", "pa55"), "shared_key mismatch: write the same Shared_Key"),
+        (shows("s3cr3t-key", "alice", "0ther"), "username/password mismatch"),
+        (shows("s3cr3t-key", "carol", "pa55"), "username/password mismatch"),
+    ] {
+        let mut client = sends(&shown).stderr(Stdio::null()).spawn().unwrap();
+        // The log says the same thing once a minute at most, and these are two.
+        listening.agent.wait_for_log(said);
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    // One without a key sends a frame where a PING is due.
+    let mut client = listening.connect();
+    client.send(packed("app", &entry(1, 3), Some("one")));
+    client.expect_refusal(SOON);
+    assert_eq!(fluentd.record_count(), 20);
+    // Kubernetes has replaced the Secret: the next connection needs the new one.
+    std::fs::write(secrets.file("key"), "n3w-key").unwrap();
+    peers::succeeds(&mut sends(&shows("n3w-key", "alice", "pa55")));
+    let (status, log) = listening.agent.stop_and_log();
+    assert_eq!(status, 0);
+    for secret in ["s3cr3t-key", "n3w-key", "pa55", "0ther"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
+fn tls_lets_in_whom_it_should_and_mutual_tls_nobody_else() {
+    let authority = TestCa::new();
+    authority.write("server", "127.0.0.1");
+    authority.write("client", "client.example");
+    let file = |name: &str| authority.file(name).display().to_string();
+    let certificate = format!("tls.crt_file {}", file("server.crt"));
+    let key = format!("tls.key_file {}", file("server.key"));
+    let ca = format!("tls.ca_file {}", file("ca.crt"));
+    let plain_client = json!({"tlsFiles": {"ca": file("ca.crt")}});
+    let mut known = shows("s3cr3t-key", "", "");
+    known["tlsFiles"] =
+        json!({"ca": file("ca.crt"), "cert": file("client.crt"), "key": file("client.key")});
+    let fluentd = FakeFluentd::start().accepts_any_sender();
+    let keys = ["tls on", &certificate, &key];
+    let listening = listen_with(&fluentd, &keys);
+    let port = listening.address.port();
+    peers::succeeds(&mut peers::npm_client(port, "Forward", 10, &plain_client));
+    assert_eq!(fluentd.record_count(), 10);
+    // Without TLS nobody is understood, and the log says why.
+    let mut client = listening.connect();
+    client.send(packed("app", &entry(1, 3), Some("one")));
+    client.expect_refusal(SOON);
+    listening.agent.wait_for_log("the other side does not speak TLS");
+    assert_eq!(listening.agent.stop(), 0);
+
+    let keys = ["tls on", &certificate, &key, &ca, "Shared_Key s3cr3t-key", "Self_Hostname server"];
+    let listening = listen_with(&fluentd, &keys);
+    let port = listening.address.port();
+    peers::succeeds(&mut peers::npm_client(port, "Forward", 10, &known));
+    assert_eq!(fluentd.record_count(), 20);
+    let mut client = peers::npm_client(port, "Forward", 10, &plain_client);
+    let mut client = client.stderr(Stdio::null()).spawn().unwrap();
+    listening.agent.wait_for_log("did not let a client in");
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert_eq!(fluentd.record_count(), 20);
 }

@@ -96,7 +96,7 @@ fn warn_of_many_words(key: &str, value: &str, place: &Place, report: &mut Report
 
 /// Words between blanks. One that begins with a double quote runs to the next one that has no
 /// backslash before it; the quotes go, and `\"` is a quote.
-fn split_words(text: &str) -> Vec<String> {
+pub(super) fn split_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {

@@ -96,7 +96,7 @@ pub enum Scope {
 
 impl Group {
     /// Every group, for the documentation.
-    pub const ALL: [&'static Self; 11] = [
+    pub const ALL: [&'static Self; 12] = [
         &SERVICE,
         &PARSER,
         &INPUT,
@@ -105,6 +105,7 @@ impl Group {
         &NETWORK,
         &TAIL,
         &LISTEN,
+        &TLS_LISTEN,
         &RECORD_MODIFIER,
         &FORWARD,
         &TLS,
@@ -176,10 +177,10 @@ const ONE_CONNECTION: &str = "one connection is kept as long as it works";
 const NO_MULTILINE: &str = "take it out: every line is an event of its own";
 const NO_ENCODING: &str = "have the application write UTF-8";
 const NO_HANDSHAKE: &str = "use a Fluentd source without <security>";
-const NO_CLIENT_HANDSHAKE: &str = "listen on 127.0.0.1 or a Unix socket";
 const ONE_LISTENER: &str = "one socket takes as many connections as memory allows";
 const OWN_PATIENCE: &str =
     "a frame that was begun must arrive within 10 s; an idle client may stay";
+const ONLY_CLIENTS: &str = "an input asks for no server";
 const NO_TLS: &str = "set 'tls off'";
 const TLS_ONLY: &str = "only 'tls on' would read it";
 const NO_DECODERS: &str = "choose a parser without it, or decode in Fluentd";
@@ -1027,27 +1028,30 @@ pub const LISTEN: Group = Group {
             "how the buffer of a connection grows",
             "it grows with what comes",
         ),
-        unsupported("Shared_Key", Kind::Text, &[], "clients must know it", NO_CLIENT_HANDSHAKE),
-        unsupported(
+        obeyed("Shared_Key", Kind::Text, "", "what clients must prove to know, and we to them"),
+        obeyed(
+            "Shared_Key_File",
+            Kind::Text,
+            "",
+            "a file that holds it, read again for each connection (ours)",
+        ),
+        obeyed(
             "Empty_Shared_Key",
             Kind::Boolean,
-            OFF,
-            "a handshake without a key",
-            NO_CLIENT_HANDSHAKE,
+            "off",
+            "shakes hands with an empty key; wins over Shared_Key",
         ),
-        noted(
+        obeyed(
             "Self_Hostname",
             Kind::Text,
-            "localhost",
-            "our name in the handshake",
-            "only a shared key would send it",
+            "<host name>",
+            "our name in the handshake; must not be the client's",
         ),
-        unsupported(
+        obeyed(
             "Security.Users",
             Kind::Words,
-            &[],
-            "a user and a password that clients must know",
-            NO_CLIENT_HANDSHAKE,
+            "",
+            "USER PASSWORD: one that clients must know beside the shared key",
         )
         .repeatable(),
         noted("Workers", Kind::Integer, "1", "threads that listen", ONE_THREAD),
@@ -1069,6 +1073,37 @@ pub const LISTEN: Group = Group {
         ),
         noted("net.io_timeout", Kind::Time, "0s", "closes an idle connection", OWN_PATIENCE),
         noted("net.keepalive", Kind::Boolean, "on", "keeps connections", OWN_PATIENCE),
+    ],
+};
+
+/// `tls` and `tls.*` of inputs.
+pub const TLS_LISTEN: Group = Group {
+    title: "TLS of an [INPUT] forward",
+    scope: Scope::Core,
+    keys: &[
+        obeyed("tls", Kind::Boolean, "off", "takes connections only inside of TLS"),
+        obeyed(
+            "tls.verify",
+            Kind::Boolean,
+            "on",
+            "with tls.ca_file or tls.ca_path, clients must show a certificate",
+        ),
+        obeyed("tls.ca_file", Kind::Text, "", "who must have signed it (PEM)"),
+        obeyed("tls.ca_path", Kind::Text, "", "a folder of such files"),
+        obeyed("tls.crt_file", Kind::Text, "", "our certificate (PEM); needed with 'tls on'"),
+        obeyed("tls.key_file", Kind::Text, "", "its key (PEM)"),
+        obeyed("tls.key_passwd", Kind::Text, "", "the key's password, if it is encrypted (PKCS#8)"),
+        obeyed("tls.min_version", Kind::Text, "TLSv1.2", "the oldest version: TLSv1.2 or TLSv1.3"),
+        obeyed("tls.max_version", Kind::Text, "TLSv1.3", "the newest version: TLSv1.2 or TLSv1.3"),
+        obeyed(
+            "tls.ciphers",
+            Kind::Text,
+            "",
+            "the ciphers of TLS 1.2, by OpenSSL's names, with colons between them",
+        ),
+        noted("tls.verify_hostname", Kind::Boolean, "off", "checks a server's name", ONLY_CLIENTS),
+        noted("tls.vhost", Kind::Text, "", "the name to ask a server for", ONLY_CLIENTS),
+        noted("tls.debug", Kind::Integer, "1", "how much to log", "failures are always logged"),
     ],
 };
 
@@ -1165,7 +1200,7 @@ mod tests {
             &[&SERVICE],
             &[&PARSER],
             &[&INPUT, &TAIL],
-            &[&INPUT, &LISTEN],
+            &[&INPUT, &LISTEN, &TLS_LISTEN],
             &[&FILTER, &RECORD_MODIFIER],
             &[&OUTPUT, &NETWORK, &TLS, &FORWARD],
         ];

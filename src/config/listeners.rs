@@ -5,20 +5,25 @@
 
 use super::env::Variables;
 use super::error::Report;
-use super::keys::{Group, INPUT, LISTEN};
+use super::filters::split_words;
+use super::keys::{Group, INPUT, LISTEN, TLS_LISTEN};
 use super::outputs::read_port;
+use super::secure::{read_self_hostname, read_shared_key, read_tls};
 use super::tree::Section;
-use super::values::Values;
+use super::values::{Found, Values};
 use crate::listen::Settings;
-use crate::listen::settings::{Address, TagRule};
-use crate::model::Tag;
+use crate::listen::settings::{Address, Security, TagRule};
+use crate::model::{Secret, Tag};
+use crate::protocol::handshake::User;
 
-static GROUPS: &[&Group] = &[&INPUT, &LISTEN];
+static GROUPS: &[&Group] = &[&INPUT, &LISTEN, &TLS_LISTEN];
 
-/// Reads a section. `number` counts the `forward` inputs from 0 and makes its name.
+/// Reads a section. `number` counts the `forward` inputs from 0 and makes its name; `host_name` is
+/// what the Pod is called.
 pub(super) fn read_forward(
     section: &Section,
     number: usize,
+    host_name: &str,
     variables: &Variables<'_>,
     report: &mut Report,
 ) -> Settings {
@@ -28,7 +33,42 @@ pub(super) fn read_forward(
     let mut settings = Settings::new(&name, read_address(&values, report));
     settings.tag = read_tag(&values, report);
     read_limits(&mut settings, &values, report);
+    settings.tls = read_tls(&values, report);
+    if settings.tls.as_ref().is_some_and(|tls| tls.crt_file.is_none()) {
+        let message = "a server needs a certificate; write tls.crt_file and tls.key_file";
+        report.refuse_plugin(&values.place("tls.crt_file"), message);
+    }
+    settings.security = read_security(host_name, &values, report);
     settings
+}
+
+/// A key that is written and empty must not open the door.
+fn read_security(host_name: &str, values: &Values, report: &mut Report) -> Option<Security> {
+    for key in ["Shared_Key", "Shared_Key_File"] {
+        if let Some((place, because)) = values.emptied(key) {
+            report.refuse_plugin(place, format!("the shared key is empty{because}"));
+        }
+    }
+    let users = values.all("Security.Users").filter_map(|found| read_user(found, report)).collect();
+    let name = read_self_hostname(host_name, values, report);
+    let Some(shared_key) = read_shared_key(values, report) else {
+        if let Some(found) = values.find("Security.Users") {
+            let message = "users are asked for only with a shared key; write Shared_Key too";
+            report.refuse_plugin(&found.place, message);
+        }
+        return None;
+    };
+    Some(Security { name, shared_key, users })
+}
+
+fn read_user(found: &Found, report: &mut Report) -> Option<User> {
+    let words = split_words(&found.value);
+    let [name, password] = &words[..] else {
+        let message = "is a user and a password; write 'Security.Users USER PASSWORD'";
+        report.refuse_plugin(&found.place, message);
+        return None;
+    };
+    Some(User { name: name.clone(), password: Secret::new(password.as_str()) })
 }
 
 fn read_address(values: &Values, report: &mut Report) -> Address {

@@ -23,6 +23,7 @@ pub mod keys;
 mod listeners;
 mod outputs;
 mod parsers;
+mod secure;
 mod service;
 mod tree;
 mod values;
@@ -139,7 +140,7 @@ pub fn load(
     let ServiceSettings { service, backoff, parser_files } = loader.read_service(environment);
     let mut parsers = loader.read_parsers(extra_parsers, &parser_files, environment);
     loader.look_at_other_sections();
-    let (inputs, listeners) = loader.read_inputs(&mut parsers);
+    let (inputs, listeners) = loader.read_inputs(&mut parsers, environment);
     let filters = loader.read_filters();
     let outputs = loader.read_outputs(backoff);
     let parsers = parsers.finish(&mut report);
@@ -243,11 +244,13 @@ impl<'a> Loader<'a> {
     fn read_inputs(
         &mut self,
         parsers: &mut Parsers,
+        environment: &Environment,
     ) -> (Vec<tail::Settings>, Vec<listen::Settings>) {
         let sections = self.sections_of(Kind::Input, "input", &["tail", "forward"]);
         if sections.is_empty() {
             self.warn_of_none("there is no [INPUT], so nothing is read");
         }
+        let host_name = environment.known("HOSTNAME").map_or("localhost", |(name, _)| name);
         let (mut files, mut listeners) = (Vec::new(), Vec::new());
         for section in sections {
             if self.is_called(section, "forward") {
@@ -255,6 +258,7 @@ impl<'a> Loader<'a> {
                 listeners.push(listeners::read_forward(
                     section,
                     number,
+                    host_name,
                     self.variables,
                     self.report,
                 ));

@@ -16,14 +16,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, split};
+use tokio::io::{AsyncRead, split};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::deliveries::{Deliveries, FrameKey, Standing};
+use super::door::Admitted;
 use super::end::End;
-use super::handover::{Answer, Handover, Received};
+use super::handover::{Answer, Handover, Received, Talking};
 use super::incoming::{Incoming, Value};
 use super::intake::Intake;
 use super::outbox::Outbox;
@@ -50,14 +51,15 @@ pub(super) struct Desk {
 /// Serves a client until it goes, sends something that is not taken, or the intake has ended and it
 /// has all its acknowledgements.
 pub(super) async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    Admitted { stream, rest }: Admitted,
+    talking: Talking,
     desk: &Desk,
 ) -> Result<(), End> {
-    let talking = desk.handover.talks();
     let outbox = Rc::new(Outbox::default());
     let _closes = Closes(&outbox);
     let (reader, mut writer) = split(stream);
-    let mut incoming = Incoming::new(reader, desk.limits, desk.room, Some(Rc::clone(&desk.intake)));
+    let mut incoming = Incoming::new(reader, desk.limits, desk.room, Some(Rc::clone(&desk.intake)))
+        .beginning_with(rest);
     let mut writing = pin!(outbox.write_to(&mut writer));
     let patience = tokio::select! {
         // Losing is harmless: what was not read whole stays with the client.

@@ -36,6 +36,9 @@ pub(super) enum End {
         /// Where in all that the sender has sent.
         offset: u64,
     },
+    /// It was not let in.
+    #[error("{0}")]
+    NotAdmitted(String),
     /// A frame of it was given up by an output.
     #[error("a chunk with events of it was given up")]
     GivenUp,
@@ -57,14 +60,19 @@ impl End {
         Self::Refused { offset: offset + inside, error }
     }
 
-    /// Where in all that the sender has sent, if somebody must look at what is there. A reset is
-    /// how Fluentd closes every connection, and a closed sink is known to whoever closed it.
+    /// Whether somebody must look at it. A reset is how Fluentd closes every connection, what is
+    /// given up was said by the output, and a closed sink is known to whoever closed it.
+    pub(super) fn is_worth_a_look(&self) -> bool {
+        self.offset().is_some() || matches!(self, Self::NotAdmitted(_))
+    }
+
+    /// Where in all that the sender has sent.
     pub(super) fn offset(&self) -> Option<u64> {
         match self {
             Self::Refused { offset, .. }
             | Self::CutOff { offset, .. }
             | Self::Late { offset, .. } => Some(*offset),
-            Self::GivenUp | Self::Io(_) | Self::SinkClosed(_) => None,
+            Self::NotAdmitted(_) | Self::GivenUp | Self::Io(_) | Self::SinkClosed(_) => None,
         }
     }
 

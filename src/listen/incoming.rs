@@ -72,6 +72,11 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         Self { stream, limits, intake, buffer: Vec::new(), start: 0, room, offset: 0 }
     }
 
+    /// Begins with what has come already.
+    pub(super) fn beginning_with(self, bytes: Vec<u8>) -> Self {
+        Self { buffer: bytes, ..self }
+    }
+
     /// The next value. `None`: the sender has closed between two of them.
     pub(super) async fn next(&mut self) -> Result<Option<Value>, End> {
         loop {
@@ -224,8 +229,8 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
     async fn fill(&mut self) -> io::Result<usize> {
         self.buffer.drain(..self.start);
         self.start = 0;
-        self.buffer.reserve_exact(self.room - self.buffer.len());
-        let room = self.room - self.buffer.len();
+        let room = self.room.saturating_sub(self.buffer.len()).max(1);
+        self.buffer.reserve_exact(room);
         (&mut self.stream).take(room as u64).read_buf(&mut self.buffer).await
     }
 

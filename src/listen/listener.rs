@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::client::{self, Desk};
+use super::door::Door;
 use super::end::End;
 use super::handover::Handover;
 use super::intake::{Intake, Portions};
@@ -20,6 +21,7 @@ use super::settings::Settings;
 use super::socket::{ListenError, Socket, Stream};
 use crate::model::{Counters, Mentions};
 use crate::protocol::Limits;
+use crate::protocol::handshake::Random;
 
 /// How long no connection is accepted after the system had none to give, mostly for want of
 /// descriptors: without a wait the loop would turn as fast as it can.
@@ -29,9 +31,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     settings: Settings,
     socket: Socket,
+    door: Rc<Door>,
     desk: Rc<Desk>,
     places: Arc<Semaphore>,
-    mentions: Rc<RefCell<Mentions<(String, &'static str)>>>,
+    mentions: Rc<RefCell<Mentions<(String, String)>>>,
 }
 
 impl Listener {
@@ -40,7 +43,11 @@ impl Listener {
         settings: Settings,
         handover: Handover,
         counters: Arc<Counters>,
+        random: fn() -> Random,
     ) -> Result<Self, ListenError> {
+        let (tls, security) = (settings.tls.clone(), settings.security.clone());
+        let door = Door::new(&settings.name, tls, security, random)
+            .map_err(|error| ListenError::new(&settings.address, error))?;
         let socket = Socket::bind(&settings.address).await?;
         info!("[input:forward:{}] listening on {socket}", settings.name);
         let portions = Portions::of(settings.mem_buf_limit);
@@ -56,7 +63,7 @@ impl Listener {
             counters,
         });
         let places = Arc::new(Semaphore::new(portions.connections));
-        Ok(Self { settings, socket, desk, places, mentions: Rc::default() })
+        Ok(Self { settings, socket, door: Rc::new(door), desk, places, mentions: Rc::default() })
     }
 
     /// Serves until the intake has ended and every client has what it waits for. Wants to run
@@ -88,7 +95,7 @@ impl Listener {
                     clients.spawn_local(self.serve(stream, peer, place));
                 }
                 Err(error) => {
-                    self.mention("accept", "", |times| {
+                    self.mention("accept", |times| {
                         warn!(%error, times, "[input:forward:{}] cannot accept a connection", self.settings.name);
                     });
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -103,7 +110,7 @@ impl Listener {
             return place;
         }
         let most = Portions::of(self.settings.mem_buf_limit).connections;
-        self.mention("full", "", |times| {
+        self.mention("full", |times| {
             warn!(
                 times,
                 "[input:forward:{}] {most} clients are connected, and more wait until one goes: \
@@ -123,8 +130,23 @@ impl Listener {
     ) -> impl Future<Output = ()> + 'static {
         let desk = Rc::clone(&self.desk);
         let (settings, mentions) = (self.settings.clone(), Rc::clone(&self.mentions));
+        let door = Rc::clone(&self.door);
         async move {
-            if let Err(end) = client::serve(stream, &desk).await {
+            let served = async {
+                // It may send from now on, as soon as it was let in.
+                let talking = desk.handover.talks();
+                let admitted = tokio::select! {
+                    // Losing is harmless: nothing was taken from it.
+                    admitted = door.admit(stream) => admitted?,
+                    // Losing is harmless: it stays ended.
+                    () = desk.handover.intake_ended() => None,
+                };
+                match admitted {
+                    Some(admitted) => client::serve(admitted, talking, &desk).await,
+                    None => Ok(()),
+                }
+            };
+            if let Err(end) = served.await {
                 desk.counters.frames_refused.add(u64::from(end.offset().is_some()));
                 tell(&end, peer, &settings, &mut mentions.borrow_mut());
             }
@@ -132,32 +154,35 @@ impl Listener {
         }
     }
 
-    fn mention(&self, what: &'static str, peer: &str, say: impl FnOnce(u64)) {
-        let due = self.mentions.borrow_mut().due((peer.to_owned(), what), Instant::now());
+    fn mention(&self, what: &str, say: impl FnOnce(u64)) {
+        let due = self.mentions.borrow_mut().due((String::new(), what.to_owned()), Instant::now());
         if let Some(times) = due {
             say(times);
         }
     }
 }
 
-/// One line for what somebody must look at, at most once a minute for each peer.
-fn tell(
-    end: &End,
-    peer: String,
-    settings: &Settings,
-    mentions: &mut Mentions<(String, &'static str)>,
-) {
+/// One line for what somebody must look at, at most once a minute for each peer. (Why it was not let
+/// in are few things; what is wrong with its frames may be another each time.)
+fn tell(end: &End, peer: String, settings: &Settings, mentions: &mut Mentions<(String, String)>) {
     let name = &settings.name;
-    let Some(offset) = end.offset() else {
+    let offset = end.offset();
+    if !end.is_worth_a_look() {
         debug!(peer, reason = %end, "[input:forward:{name}] a connection ended");
         return;
+    }
+    let what = match end {
+        End::NotAdmitted(reason) => reason.clone(),
+        _ => String::new(),
     };
-    let Some(times) = mentions.due((peer.clone(), "refused"), Instant::now()) else {
+    let Some(times) = mentions.due((peer.clone(), what), Instant::now()) else {
         return;
     };
     if end.is_too_large() {
         let key = settings.largest_frame_key();
         warn!(peer, offset, times, reason = %end, "[input:forward:{name}] refused a frame and closed its connection: raise {key}");
+    } else if offset.is_none() {
+        warn!(peer, times, reason = %end, "[input:forward:{name}] did not let a client in");
     } else {
         warn!(peer, offset, times, reason = %end, "[input:forward:{name}] refused what a client sent and closed its connection");
     }

@@ -5,10 +5,10 @@
 //!      acknowledgement for each that was delivered
 //!
 //! ```text
-//!                                   ┌─ client ─▶ handover ─▶ ingest … ─▶ outbox ─▶ ack   (the input)
-//! socket ─▶ incoming ─▶ whole value ┤
-//!              ▲                    └─ connection ─▶ sink ─▶ ack                      (`receive`)
-//!           intake: room before it is read
+//!                                            ┌─ client ─▶ handover ─▶ ingest … ─▶ outbox ─▶ ack   (the input)
+//! socket ─▶ door ─▶ incoming ─▶ whole value ─┤
+//!          TLS, key    ▲                     └─ connection ─▶ sink ─▶ ack                      (`receive`)
+//!                   intake: room before it is read
 //! ```
 //!
 //! One task a connection. A client of the input may send on while it waits for acknowledgements; a
@@ -17,6 +17,7 @@
 mod client;
 mod connection;
 mod deliveries;
+mod door;
 mod end;
 mod handover;
 mod incoming;

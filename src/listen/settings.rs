@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::model::Tag;
+use crate::protocol::handshake::User;
+use crate::{secrets, tls};
 
 /// One `[INPUT]` with `Name forward`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +18,23 @@ pub struct Settings {
     pub tag: TagRule,
     /// `Mem_Buf_Limit`, in bytes: what all its connections, frames and chunks may take.
     pub mem_buf_limit: usize,
+    /// What clients must know. `None`: nothing.
+    pub security: Option<Security>,
+    /// `tls.*`. `None`: TLS is off.
+    pub tls: Option<tls::Settings>,
     /// `Buffer_Max_Size`, in bytes. `None`: half of `Mem_Buf_Limit` is the only limit.
     pub buffer_max_size: Option<usize>,
+}
+
+/// What clients must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// `Self_Hostname`: what we call ourselves.
+    pub name: String,
+    /// `Shared_Key`, `Shared_Key_File` or `Empty_Shared_Key`.
+    pub shared_key: secrets::Source,
+    /// `Security.Users`. None: no user is asked for.
+    pub users: Vec<User>,
 }
 
 /// Where clients connect to.
@@ -62,6 +79,8 @@ impl Settings {
             address,
             tag: TagRule::Keep,
             mem_buf_limit: Self::MEM_BUF_LIMIT,
+            security: None,
+            tls: None,
             buffer_max_size: None,
         }
     }

@@ -29,6 +29,12 @@ pub struct ListenError {
     reason: String,
 }
 
+impl ListenError {
+    pub(super) fn new(address: &Address, reason: impl ToString) -> Self {
+        Self { address: address.to_string(), reason: reason.to_string() }
+    }
+}
+
 /// Bytes from and to a client.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
@@ -43,7 +49,7 @@ pub(super) enum Socket {
 
 impl Socket {
     pub(super) async fn bind(address: &Address) -> Result<Self, ListenError> {
-        let refused = |reason| ListenError { address: address.to_string(), reason };
+        let refused = |reason: String| ListenError::new(address, reason);
         match address {
             Address::Tcp { host, port } => {
                 TcpListener::bind((host.as_str(), *port)).await.map(Self::Tcp).map_err(|error| {

@@ -62,6 +62,16 @@ impl Client {
         }
     }
 
+    /// The other side says something that is no acknowledgement, and closes.
+    pub fn expect_refusal(&mut self, within: Duration) {
+        self.0.read_within(within);
+        let mut said = Vec::new();
+        if let Err(error) = self.0.read_to_end(&mut said) {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+        }
+        assert!(!said.windows(4).any(|four| four == b"\xa3ack"), "{said:02x?}");
+    }
+
     /// The other side closes without another byte.
     pub fn expect_close(&mut self, within: Duration) {
         self.0.read_within(within);
