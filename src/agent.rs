@@ -14,11 +14,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::{info, warn};
 
-use crate::buffer::{Budget, Home, OpenChunks, Router};
+use crate::buffer::{Budget, Home, OpenChunks, Packer, Router};
 use crate::checkpoint::{Remembered, Store};
 use crate::config::Config;
 use crate::filter::Filter;
-use crate::forward::{Inlet, Upstream};
+use crate::forward::{Connector, Inlet, StartError, Upstream};
 use crate::ingest::{
     Controls, Drain, Encoder, Frames, Ingest, Input, Outlet, Pace, Parts, Waker, waker,
 };
@@ -45,6 +45,14 @@ pub enum AgentError {
     /// A `forward` input cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A file that an output names is of no use.
+    #[error("{name}: {reason}")]
+    Output {
+        /// The output.
+        name: String,
+        /// Which file, and why.
+        reason: StartError,
+    },
     /// The system refused something nothing works without.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -97,6 +105,7 @@ pub async fn run(
         filters,
         router,
         outlets,
+        packers: config.outputs.iter().map(|output| output.compress.map(Packer::new)).collect(),
         home: Home::new(wake(&waker)),
         stores,
         sleeper,
@@ -162,8 +171,15 @@ fn start_outputs(
     for output in &config.outputs {
         selectors.push(selector(output)?);
         let inlet = Inlet::default();
-        let upstream =
-            Upstream::new(output.clone(), inlet.clone(), Arc::clone(counters), Box::new(dice));
+        let connector = Connector::new(output)
+            .map_err(|reason| AgentError::Output { name: output.name.clone(), reason })?;
+        let upstream = Upstream::new(
+            output.clone(),
+            connector,
+            inlet.clone(),
+            Arc::clone(counters),
+            Box::new(dice),
+        );
         tokio::spawn(upstream.run());
         outlets.push(Box::new(move |delivery| inlet.push(delivery)));
     }

@@ -52,6 +52,9 @@ fn check(check: &Check) -> Exit {
     match config::load(&check.config, &check.parsers, &Environment::of_process()) {
         Err(problems) => refuse_all(&problems),
         Ok(loaded) if loaded.warnings.is_empty() => {
+            if let Err(problem) = cli::run::open_files(&loaded.config) {
+                return refuse(&problem);
+            }
             loaded.notes.iter().for_each(|note| eprintln!("note: {note}"));
             eprintln!("{}: nothing is wrong with it", check.config.display());
             Exit::Clean

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use log_ambassador::model::record::{write_map_header, write_str};
 use log_ambassador::model::{EventTime, Tag};
+use log_ambassador::protocol::frame::Tail;
 use log_ambassador::protocol::{AckDecoder, AckError, ChunkId, frame};
 use support::expected::LOGS;
 use support::{FakeFluentd, npm_fluent_server, vectors};
@@ -38,7 +39,8 @@ fn our_frame(id: u8, numbers: std::ops::Range<u32>) -> Vec<u8> {
     let mut out = Vec::new();
     frame::head(&Tag::new("app.log"), entries.len(), &mut out);
     out.extend_from_slice(&entries);
-    frame::tail(u32::try_from(numbers.len()).unwrap(), Some(&ChunkId::new([id; 16])), &mut out);
+    let events = u32::try_from(numbers.len()).unwrap();
+    Tail { events, id: Some(&ChunkId::new([id; 16])), ..Tail::default() }.encode(&mut out);
     out
 }
 

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
-use support::{FakeFluentd, LogDir, Receiver, Told, npm_fluent_server, peers};
+use support::{FakeFluentd, LogDir, Receiver, TestCa, Told, npm_fluent_server, peers};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -66,4 +66,52 @@ fn the_npm_server_gets_the_same_records_from_the_agent() {
     let to_npm = Told::to_follow(&logs, &fluentd).port(server.port()).start();
     assert_eq!(server.wait_for_records(2000, SOON), expected);
     assert_eq!((to_fake.stop(), to_npm.stop()), (0, 0));
+}
+
+#[test]
+fn the_npm_server_takes_us_with_tls_key_user_and_gzip_and_over_a_unix_socket() {
+    let (logs, fluentd, ca) = (LogDir::new(), FakeFluentd::start(), TestCa::new());
+    logs.append_sequence("app.log", 0..2000);
+    let to_fake = Told::to_follow(&logs, &fluentd).start();
+    let expected = fluentd.wait_for_records(2000, SOON);
+    assert_eq!(to_fake.stop(), 0);
+
+    ca.write("server", "fluentd.example");
+    ca.write("us", "us.example");
+    let security = json!({
+        "serverHostname": "npm.example", "sharedKey": "clé-鍵", "authorize": true,
+        "userDict": {"alice": "pa55"},
+    });
+    let tls = peers::npm_fluent_server_with(&json!({
+        "tlsFiles": {
+            "cert": ca.file("server.crt"), "key": ca.file("server.key"), "ca": ca.file("ca.crt"),
+        },
+        "tlsOptions": {"requestCert": true, "rejectUnauthorized": true},
+        "security": security,
+    }));
+    let path = ca.file("npm.sock");
+    let unix = peers::npm_fluent_server_with(&json!({
+        "listenOptions": {"path": path}, "security": security,
+    }));
+    let told = Told::to_follow(&logs, &fluentd)
+        .output("Shared_Key clé-鍵")
+        .output("Username alice")
+        .output("Password pa55")
+        .output("Compress gzip");
+    let file = |name: &str| ca.file(name).display().to_string();
+    let over_tls = told
+        .clone()
+        .port(tls.port())
+        .output("tls on")
+        .output("tls.verify_hostname on")
+        .output("tls.vhost fluentd.example")
+        .output(&format!("tls.ca_file {}", file("ca.crt")))
+        .output(&format!("tls.crt_file {}", file("us.crt")))
+        .output(&format!("tls.key_file {}", file("us.key")));
+    let over_unix = told.output(&format!("Unix_Path {}", path.display()));
+    for (told, server) in [(over_tls, tls), (over_unix, unix)] {
+        let agent = told.start();
+        assert_eq!(server.wait_for_records(2000, SOON), expected);
+        assert_eq!(agent.stop(), 0);
+    }
 }

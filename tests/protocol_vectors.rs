@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use log_ambassador::model::cursor::{Fault, Scanner};
 use log_ambassador::model::record::write_str;
 use log_ambassador::model::{EventTime, Secret, Tag};
-use log_ambassador::protocol::frame::{self, Mode, Reason, Root};
+use log_ambassador::protocol::frame::{self, Mode, Reason, Root, Tail};
 use log_ambassador::protocol::handshake::{
     Credentials, Greeting, HELO, HandshakeError, Helo, MessageReader, Refusal, Requirements,
     Session, User,
@@ -305,7 +305,7 @@ fn our_frame_is_the_reference_frame_byte_for_byte() {
     let mut out = Vec::new();
     frame::head(&Tag::new("app.web"), entries.len(), &mut out);
     out.extend_from_slice(&entries);
-    frame::tail(2, Some(&id), &mut out);
+    Tail { events: 2, id: Some(&id), ..Tail::default() }.encode(&mut out);
     assert_eq!(out, vectors::named("packed_bin").bytes);
     let one = EventTime::new(1_700_000_000, 123_456_789).unwrap().encode();
     assert_eq!(entries[1..11], one, "and so is our time");

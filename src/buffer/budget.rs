@@ -101,6 +101,11 @@ impl Reservation {
         self.size
     }
 
+    /// Takes `size` further bytes of the same budget, if they are free.
+    pub fn try_more(&self, size: usize) -> Option<Self> {
+        self.budget.try_reserve(size)
+    }
+
     /// Hands over `size` of its bytes, if it has that many.
     pub fn split(&mut self, size: usize) -> Option<Self> {
         self.size = self.size.checked_sub(size)?;

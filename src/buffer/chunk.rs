@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::budget::Reservation;
-use crate::model::{FileId, Share, SpanId, Tag};
+use crate::model::{Codec, FileId, Share, SpanId, Tag};
 
 /// Events of one tag that are still being added to. Owns its part of the memory limit.
 #[derive(Debug)]
@@ -99,6 +99,8 @@ impl OpenChunk {
             id,
             tag,
             entries: self.bytes,
+            codec: None,
+            packed: Vec::new(),
             events: self.events,
             shares: self.shares,
             opened: self.opened,
@@ -114,8 +116,12 @@ pub struct Chunk {
     pub id: [u8; 16],
     /// The tag of its events.
     pub tag: Tag,
-    /// The events, `[time, record]` each, one after another.
+    /// The events, `[time, record]` each, one after another; compressed if `codec` says so.
     pub entries: Vec<u8>,
+    /// How `entries` are compressed: when all outputs that take the chunk want them so.
+    pub codec: Option<Codec>,
+    /// Further forms, when they do not.
+    packed: Vec<Packed>,
     /// How many.
     pub events: u32,
     /// Which bytes of which files they came from.
@@ -125,7 +131,41 @@ pub struct Chunk {
     memory: Reservation,
 }
 
+/// The entries of a chunk in another form.
+#[derive(Debug)]
+struct Packed {
+    codec: Codec,
+    bytes: Vec<u8>,
+    /// Holds what it takes of the memory limit.
+    _memory: Reservation,
+}
+
 impl Chunk {
+    /// The entries for an output that compresses so, and how they are compressed: not at all, if
+    /// that would not make them smaller or there was no memory for two forms.
+    pub fn entries_for(&self, wanted: Option<Codec>) -> (&[u8], Option<Codec>) {
+        match self.packed.iter().find(|packed| Some(packed.codec) == wanted) {
+            Some(packed) => (&packed.bytes, wanted),
+            None => (&self.entries, self.codec),
+        }
+    }
+
+    /// Has the entries in this form instead. Gives the old buffer back, empty.
+    pub fn replace(&mut self, codec: Codec, bytes: &[u8]) -> Vec<u8> {
+        let mut old = std::mem::replace(&mut self.entries, bytes.to_vec());
+        self.codec = Some(codec);
+        self.memory.shrink_to(self.entries.capacity());
+        old.clear();
+        old
+    }
+
+    /// Has the entries in this form too, if the memory limit has room for it. Nobody waits.
+    pub fn add_form(&mut self, codec: Codec, bytes: &[u8]) {
+        if let Some(memory) = self.memory.try_more(bytes.len()) {
+            self.packed.push(Packed { codec, bytes: bytes.to_vec(), _memory: memory });
+        }
+    }
+
     /// Takes it apart: its buffer, to be used again, and its shares. The memory is free again.
     pub fn into_parts(self) -> (Vec<u8>, Vec<Share>) {
         (self.entries, self.shares)

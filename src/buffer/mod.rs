@@ -9,6 +9,7 @@ pub mod budget;
 pub mod chunk;
 pub mod delivery;
 pub mod open;
+pub mod pack;
 pub mod pool;
 pub mod router;
 
@@ -16,4 +17,5 @@ pub use budget::{Budget, Reservation};
 pub use chunk::{Chunk, OpenChunk};
 pub use delivery::{Delivery, Fate, Home};
 pub use open::{OpenChunks, Sealing, SlotId};
+pub use pack::Packer;
 pub use router::Router;

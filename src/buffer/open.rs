@@ -24,7 +24,7 @@ use crate::model::{FileId, Tag};
 /// The least a chunk's buffer takes, in bytes.
 const SMALLEST_CHUNK: usize = 4 << 10;
 /// The most a chunk is filled to, in bytes, unless one record alone is larger.
-const LARGEST_CHUNK: usize = 1 << 20;
+pub(super) const LARGEST_CHUNK: usize = 1 << 20;
 /// The least that counts as a full chunk, in bytes.
 const SMALLEST_FULL_CHUNK: usize = 16 << 10;
 

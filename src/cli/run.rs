@@ -11,6 +11,8 @@ use super::exit::Exit;
 use super::signals::Signals;
 use crate::agent::{self, AgentError, Options, Outcome};
 use crate::config::Config;
+use crate::forward::Connector;
+use crate::listen;
 
 /// Runs until a stop, and says how it ended.
 pub async fn run(config: Config) -> Result<Exit, AgentError> {
@@ -22,8 +24,25 @@ pub async fn run(config: Config) -> Result<Exit, AgentError> {
             error!("{refused}");
             Ok(Exit::Refused)
         }
+        // Found late, because files had to be read or patterns compiled, it is still a
+        // configuration that cannot be used.
+        Err(refused @ (AgentError::Setting { .. } | AgentError::Output { .. })) => {
+            error!("[config] {refused}");
+            Ok(Exit::Refused)
+        }
         Err(error) => Err(error),
     }
+}
+
+/// Reads the files that inputs and outputs name, as a start would. The error says which is of no use.
+pub fn open_files(config: &Config) -> Result<(), String> {
+    for listener in &config.listeners {
+        listen::open_files(listener).map_err(|error| format!("{}: {error}", listener.name))?;
+    }
+    for output in &config.outputs {
+        Connector::new(output).map_err(|error| format!("{}: {error}", output.name))?;
+    }
+    Ok(())
 }
 
 /// Resolves at the first signal that asks for a stop. From then on a second SIGINT ends the

@@ -176,13 +176,10 @@ const POSITIONS_ARE_SAFE: &str = "positions are kept in a file of our own, synce
 const ONE_CONNECTION: &str = "one connection is kept as long as it works";
 const NO_MULTILINE: &str = "take it out: every line is an event of its own";
 const NO_ENCODING: &str = "have the application write UTF-8";
-const NO_HANDSHAKE: &str = "use a Fluentd source without <security>";
 const ONE_LISTENER: &str = "one socket takes as many connections as memory allows";
 const OWN_PATIENCE: &str =
     "a frame that was begun must arrive within 10 s; an idle client may stay";
 const ONLY_CLIENTS: &str = "an input asks for no server";
-const NO_TLS: &str = "set 'tls off'";
-const TLS_ONLY: &str = "only 'tls on' would read it";
 const NO_DECODERS: &str = "choose a parser without it, or decode in Fluentd";
 
 /// `[SERVICE]`.
@@ -666,19 +663,45 @@ pub const TLS: Group = Group {
     title: "TLS of an [OUTPUT]",
     scope: Scope::Core,
     keys: &[
-        unsupported("tls", Kind::Boolean, OFF, "encrypts the connection", NO_TLS),
-        noted("tls.verify", Kind::Boolean, "on", "checks the certificate", TLS_ONLY),
-        noted("tls.verify_hostname", Kind::Boolean, "off", "checks the name in it", TLS_ONLY),
-        noted("tls.vhost", Kind::Text, "", "the name to ask for and to expect", TLS_ONLY),
-        noted("tls.ca_file", Kind::Text, "", "whom to trust", TLS_ONLY),
-        noted("tls.ca_path", Kind::Text, "", "whom to trust", TLS_ONLY),
-        noted("tls.crt_file", Kind::Text, "", "our certificate", TLS_ONLY),
-        noted("tls.key_file", Kind::Text, "", "our key", TLS_ONLY),
-        noted("tls.key_passwd", Kind::Text, "", "the key's password", TLS_ONLY),
-        noted("tls.debug", Kind::Integer, "1", "how much to log", TLS_ONLY),
-        noted("tls.min_version", Kind::Text, "", "the oldest version", TLS_ONLY),
-        noted("tls.max_version", Kind::Text, "", "the newest version", TLS_ONLY),
-        noted("tls.ciphers", Kind::Text, "", "the ciphers", TLS_ONLY),
+        obeyed("tls", Kind::Boolean, "off", "encrypts the connection"),
+        obeyed(
+            "tls.verify",
+            Kind::Boolean,
+            "on",
+            "takes only a certificate that somebody we trust has signed",
+        ),
+        obeyed(
+            "tls.verify_hostname",
+            Kind::Boolean,
+            "off",
+            "takes only a certificate for Host, or tls.vhost",
+        ),
+        obeyed("tls.vhost", Kind::Text, "", "the name to ask for and to expect, instead of Host"),
+        obeyed(
+            "tls.ca_file",
+            Kind::Text,
+            "",
+            "whom to trust (PEM), and nobody else; unwritten: whom the system trusts, or Mozilla",
+        ),
+        obeyed("tls.ca_path", Kind::Text, "", "a folder of such files"),
+        obeyed("tls.crt_file", Kind::Text, "", "our certificate (PEM), for servers that want one"),
+        obeyed("tls.key_file", Kind::Text, "", "its key (PEM)"),
+        obeyed("tls.key_passwd", Kind::Text, "", "the key's password, if it is encrypted (PKCS#8)"),
+        noted(
+            "tls.debug",
+            Kind::Integer,
+            "1",
+            "how much to log",
+            "failures are always logged, and Log_Level debug shows version and cipher",
+        ),
+        obeyed("tls.min_version", Kind::Text, "TLSv1.2", "the oldest version: TLSv1.2 or TLSv1.3"),
+        obeyed("tls.max_version", Kind::Text, "TLSv1.3", "the newest version: TLSv1.2 or TLSv1.3"),
+        obeyed(
+            "tls.ciphers",
+            Kind::Text,
+            "",
+            "the ciphers of TLS 1.2, by OpenSSL's names, with colons between them",
+        ),
     ],
 };
 
@@ -701,20 +724,23 @@ pub const NETWORK: Group = Group {
             "",
             "how long a write may stand still and an acknowledgement may take; unwritten: 10s and 60s",
         ),
-        noted("net.keepalive", Kind::Boolean, "on", "uses a connection again", ONE_CONNECTION),
-        noted(
+        obeyed(
+            "net.keepalive",
+            Kind::Boolean,
+            "on",
+            "uses a connection again; off makes one for each frame",
+        ),
+        obeyed(
             "net.keepalive_idle_timeout",
             Kind::Time,
-            "30s",
-            "closes an idle connection",
-            ONE_CONNECTION,
+            "",
+            "closes a connection that had nothing to do for so long; unwritten: never",
         ),
-        noted(
+        obeyed(
             "net.keepalive_max_recycle",
             Kind::Integer,
-            "2000",
-            "closes a used connection",
-            ONE_CONNECTION,
+            "",
+            "closes a connection after so many frames; unwritten: never",
         ),
         noted(
             "net.max_worker_connections",
@@ -730,44 +756,19 @@ pub const NETWORK: Group = Group {
             "probes an idle connection",
             "it is always probed",
         ),
-        noted(
-            "net.tcp_keepalive_time",
-            Kind::Integer,
-            "-1",
-            "when the probes begin",
-            "it is always probed",
-        ),
-        noted(
+        obeyed("net.tcp_keepalive_time", Kind::Integer, "4", "when the probes begin, in seconds"),
+        obeyed(
             "net.tcp_keepalive_interval",
             Kind::Integer,
-            "-1",
-            "how often they are sent",
-            "it is always probed",
+            "1",
+            "how often they are sent, in seconds",
         ),
-        noted(
-            "net.tcp_keepalive_probes",
-            Kind::Integer,
-            "-1",
-            "how many may be lost",
-            "it is always probed",
-        ),
+        obeyed("net.tcp_keepalive_probes", Kind::Integer, "4", "how many may be lost"),
         obeyed("net.source_address", Kind::Text, "", "the local address to connect from"),
         noted("net.dns.mode", Kind::Text, "", "UDP or TCP", SYSTEM_RESOLVER),
         noted("net.dns.resolver", Kind::Text, "", "LEGACY or ASYNC", SYSTEM_RESOLVER),
-        noted(
-            "net.dns.prefer_ipv4",
-            Kind::Boolean,
-            "off",
-            "order of addresses",
-            "all addresses of a name are tried",
-        ),
-        noted(
-            "net.dns.prefer_ipv6",
-            Kind::Boolean,
-            "off",
-            "order of addresses",
-            "all addresses of a name are tried",
-        ),
+        obeyed("net.dns.prefer_ipv4", Kind::Boolean, "off", "tries IPv4 addresses of a name first"),
+        obeyed("net.dns.prefer_ipv6", Kind::Boolean, "off", "tries IPv6 addresses of a name first"),
         noted(
             "net.proxy_env_ignore",
             Kind::Boolean,
@@ -1112,12 +1113,11 @@ pub const FORWARD: Group = Group {
     title: "[OUTPUT] forward",
     scope: Scope::Plugin,
     keys: &[
-        unsupported(
+        obeyed(
             "Time_as_Integer",
             Kind::Boolean,
-            OFF,
-            "sends whole seconds only",
-            "set it to off: Fluentd has read nanoseconds since 0.14",
+            "off",
+            "cuts times to whole seconds, for Fluentd before 0.14; not together with Compress",
         ),
         noted(
             "Retain_Metadata_In_Forward_Mode",
@@ -1139,37 +1139,55 @@ pub const FORWARD: Group = Group {
             "on",
             "off counts a chunk as delivered once the kernel has its bytes",
         ),
-        unsupported(
+        obeyed(
             "Tag",
             Kind::Text,
-            &[],
-            "replaces the tag",
-            "set the Tag of the input, or rewrite it in Fluentd",
+            "",
+            "the tag to send under; $TAG is the event's, $TAG[n] its part n between dots",
         ),
-        unsupported(
+        obeyed(
             "Compress",
             Kind::Text,
-            &["text"],
-            "compresses chunks",
-            "take it out: chunks go as they are",
+            "text",
+            "compresses frames: gzip, or zstd for a receiver that reads it (Fluentd 1.19)",
         ),
-        unsupported("Shared_Key", Kind::Text, &[], "proves who we are", NO_HANDSHAKE),
-        unsupported("Empty_Shared_Key", Kind::Boolean, OFF, "proves who we are", NO_HANDSHAKE),
-        unsupported("Username", Kind::Text, &[], "proves who we are", NO_HANDSHAKE),
-        unsupported("Password", Kind::Text, &[], "proves who we are", NO_HANDSHAKE),
-        noted(
+        obeyed(
+            "Shared_Key",
+            Kind::Text,
+            "",
+            "the shared_key of the server's <security> section; both sides prove that they know it",
+        ),
+        obeyed(
+            "Shared_Key_File",
+            Kind::Text,
+            "",
+            "a file that holds it, read again for each connection (ours)",
+        ),
+        obeyed(
+            "Empty_Shared_Key",
+            Kind::Boolean,
+            "off",
+            "shakes hands with an empty key; wins over Shared_Key",
+        ),
+        obeyed("Username", Kind::Text, "", "a user of the server's <security> section"),
+        obeyed("Password", Kind::Text, "", "the user's password"),
+        obeyed(
+            "Password_File",
+            Kind::Text,
+            "",
+            "a file that holds it, read again for each connection (ours)",
+        ),
+        obeyed(
             "Self_Hostname",
             Kind::Text,
-            "localhost",
-            "our name in the handshake",
-            "only a shared key would send it",
+            "<host name>.client",
+            "our name in the handshake; must not be the server's",
         ),
-        unsupported(
+        obeyed(
             "Unix_Path",
             Kind::Text,
-            &[],
-            "connects to a Unix socket",
-            "write Host and Port",
+            "",
+            "a Unix socket to connect to, instead of Host and Port",
         ),
         unsupported(
             "Upstream",
@@ -1178,7 +1196,7 @@ pub const FORWARD: Group = Group {
             "several nodes in a file of their own",
             "write Host and Port of one node, or of a Service in front of them",
         ),
-        unsupported("Add_Option", Kind::Words, &[], "adds an option to every frame", "take it out")
+        obeyed("Add_Option", Kind::Words, "", "KEY VALUE: added to the option of every frame")
             .repeatable(),
         noted(
             "Fluentd_compat",

@@ -142,7 +142,7 @@ pub fn load(
     loader.look_at_other_sections();
     let (inputs, listeners) = loader.read_inputs(&mut parsers, environment);
     let filters = loader.read_filters();
-    let outputs = loader.read_outputs(backoff);
+    let outputs = loader.read_outputs(backoff, environment);
     let parsers = parsers.finish(&mut report);
     report.sort();
 
@@ -304,14 +304,19 @@ impl<'a> Loader<'a> {
         Some(self.variables.expand(&entry.value).text)
     }
 
-    fn read_outputs(&mut self, backoff: forward::Backoff) -> Vec<forward::Settings> {
+    fn read_outputs(
+        &mut self,
+        backoff: forward::Backoff,
+        environment: &Environment,
+    ) -> Vec<forward::Settings> {
         let sections = self.sections_of(Kind::Output, "output", &["forward"]);
         if sections.is_empty() {
             self.warn_of_none("there is no [OUTPUT], so nothing is sent");
         }
         let count = |kind| self.tree.sections.iter().filter(|section| section.kind == kind).count();
         let is_alone = count(Kind::Input) == 1 && count(Kind::Output) == 1;
-        let surroundings = Surroundings { is_alone, backoff };
+        let host_name = environment.known("HOSTNAME").map_or("localhost", |(name, _)| name);
+        let surroundings = Surroundings { is_alone, backoff, host_name };
         let read = |(number, section)| {
             outputs::read_forward(section, number, surroundings, self.variables, self.report)
         };
@@ -360,10 +365,14 @@ mod tests {
 
     use super::*;
     use crate::filter::record_modifier;
+    use crate::forward::settings::{IpVersion, Keepalive, Probes, Security};
     use crate::forward::{Backoff, RetryLimit};
-    use crate::model::Pattern;
+    use crate::model::{Codec, Pattern, Secret, Tag};
     use crate::parse::{Definition, Format, Type};
+    use crate::protocol::handshake::User;
+    use crate::secrets::Source;
     use crate::tail::{LongLines, MaxHeld};
+    use crate::tls;
 
     /// A Pod called `h1` whose image has our own parsers.
     fn environment() -> Environment {
@@ -494,7 +503,7 @@ mod tests {
 
     #[test]
     fn every_key_arrives_where_it_belongs() {
-        let Config { service, parsers, inputs, filters, outputs, .. } =
+        let Config { service, parsers, inputs, listeners, filters, outputs } =
             loaded("fixtures/config/right/everything.conf").config;
         let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
         let own = |text: &str| Some(text.to_owned());
@@ -561,6 +570,7 @@ mod tests {
         assert_eq!(inputs[1].long_lines, LongLines::Cut, "cutting wins over skipping");
         check_filters(&filters);
         check_outputs(&outputs);
+        check_listeners(&listeners);
     }
 
     fn check_filters(filters: &[filter::Settings]) {
@@ -604,6 +614,124 @@ mod tests {
                 ..forward::Settings::new("second", "127.0.0.1", 24_224)
             }
         );
+        check_secure_outputs(&outputs[2], &outputs[3]);
+    }
+
+    fn check_listeners(listeners: &[listen::Settings]) {
+        use crate::listen::settings::{Address, Security, TagRule};
+        let user = |name: &str, password: &str| User {
+            name: name.to_owned(),
+            password: Secret::new(password),
+        };
+        let tcp = Address::Tcp { host: "127.0.0.1".to_owned(), port: 24_225 };
+        let unix =
+            Address::Unix { path: "/run/log-ambassador/forward.sock".into(), mode: Some(0o660) };
+        let expected = [
+            listen::Settings {
+                tag: TagRule::Prefix("pod.".to_owned()),
+                mem_buf_limit: 5_000_000,
+                buffer_max_size: Some(2_000_000),
+                security: Some(Security {
+                    name: "me".to_owned(),
+                    shared_key: Source::Written(Secret::new("s3cr3t-key")),
+                    users: vec![user("alice", "s3cr3t-pw"), user("bob", "s3cr3t pw")],
+                }),
+                tls: Some(tls::Settings {
+                    verify: false,
+                    ca_file: Some("ca.crt".into()),
+                    crt_file: Some("tls.crt".into()),
+                    key_file: Some("tls.key".into()),
+                    min_version: tls::Version::Tls13,
+                    ..tls::Settings::default()
+                }),
+                ..listen::Settings::new("apps", tcp)
+            },
+            listen::Settings {
+                tag: TagRule::Replace(Tag::new("app")),
+                mem_buf_limit: 5_000_000,
+                security: Some(Security {
+                    name: "h1".to_owned(),
+                    shared_key: Source::File("/etc/keys/clients".into()),
+                    users: Vec::new(),
+                }),
+                ..listen::Settings::new("forward.1", unix)
+            },
+        ];
+        assert_eq!(listeners, expected);
+        let shown = format!("{listeners:?}");
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
+
+    #[test]
+    fn the_examples_of_clients_are_the_same_in_both_forms_and_nothing_is_wrong_with_them() {
+        let variables = [("POD_NAMESPACE", "shop")];
+        let environment = Environment::of(variables).with_host_name("h1");
+        let load = |path: &str| load(path.as_ref(), &[], &environment).unwrap();
+        let classic = load("config/listen.conf");
+        assert_eq!((&classic.warnings[..], &classic.notes[..]), (&[][..], &[][..]));
+        assert_eq!(load("config/listen.yaml").config, classic.config);
+        assert_eq!(classic.config.listeners.len(), 2);
+    }
+
+    fn check_secure_outputs(first: &forward::Settings, second: &forward::Settings) {
+        let seconds = Duration::from_secs;
+        let secret = |text: &str| Source::Written(Secret::new(text));
+        let text = |text: &str| text.to_owned();
+        let Some(tls) = &first.tls else { panic!("tls is on") };
+        assert_eq!(
+            *tls,
+            tls::Settings {
+                verify: false,
+                verify_hostname: true,
+                vhost: Some(text("fluentd.example")),
+                ca_file: Some("ca.crt".into()),
+                ca_path: Some("/etc/ca".into()),
+                crt_file: Some("tls.crt".into()),
+                key_file: Some("tls.key".into()),
+                key_passwd: Some(Secret::new("s3cr3t-pw")),
+                min_version: tls::Version::Tls13,
+                max_version: tls::Version::Tls13,
+                ciphers: Some(
+                    ["ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305"]
+                        .map(|name| tls::Cipher::named(name).unwrap())
+                        .to_vec()
+                ),
+            }
+        );
+        let expected = forward::Settings {
+            backoff: first.backoff,
+            unix_path: Some("/run/fluentd.sock".into()),
+            tls: first.tls.clone(),
+            security: Some(Security {
+                self_hostname: text("me"),
+                shared_key: secret(""),
+                user: Some((text("alice"), Some(secret("s3cr3t-pw")))),
+            }),
+            tag: Some(forward::TagTemplate::parse("x.$TAG[1]").unwrap()),
+            compress: Some(Codec::Zstd),
+            added_options: vec![(text("a"), text("b")), (text("c"), text("d e"))],
+            preferred: Some(IpVersion::V6),
+            keepalive: Keepalive { idle_timeout: Some(seconds(7)), frames: Some(100) },
+            probes: Probes { time: seconds(9), interval: seconds(2), count: 5 },
+            ..forward::Settings::new("forward.2", "127.0.0.1", 24_224)
+        };
+        assert_eq!(*first, expected);
+        let file = |path: &str| Source::File(path.into());
+        let expected = forward::Settings {
+            backoff: first.backoff,
+            security: Some(Security {
+                self_hostname: text("h1.client"),
+                shared_key: file("/etc/keys/fluentd"),
+                user: Some((text("bob"), Some(file("/etc/keys/bob")))),
+            }),
+            whole_seconds: true,
+            preferred: Some(IpVersion::V4),
+            keepalive: Keepalive { idle_timeout: None, frames: Some(1) },
+            ..forward::Settings::new("forward.3", "127.0.0.1", 24_224)
+        };
+        assert_eq!(*second, expected);
+        let shown = format!("{first:?} {second:#?}");
+        assert!(!shown.contains("s3cr3t"), "{shown}");
     }
 
     #[test]

@@ -3,31 +3,38 @@
 //! In:  a section, and the backoff that `[SERVICE]` sets
 //! Out: [`forward::Settings`](crate::forward::Settings)
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use super::env::Variables;
 use super::error::Report;
-use super::filters::read_match;
+use super::filters::{read_match, split_words};
 use super::keys::{FORWARD, Group, NETWORK, OUTPUT, TLS};
+use super::secure::{read_secret, read_self_hostname, read_shared_key, read_tls};
 use super::tree::Section;
 use super::values::Values;
-use crate::forward::{Backoff, RetryLimit, Settings};
-use crate::model::{Pattern, units};
+use crate::forward::settings::{IpVersion, Keepalive, Probes, Security};
+use crate::forward::{Backoff, RetryLimit, Settings, TagTemplate};
+use crate::model::{Codec, Pattern, units};
 
 static GROUPS: &[&Group] = &[&OUTPUT, &NETWORK, &TLS, &FORWARD];
 
 /// What an output is told beside its own section.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings {
+pub(super) struct Surroundings<'a> {
     /// It is the only output, and there is one input: it may go without a `Match`.
     pub(super) is_alone: bool,
     /// `scheduler.base` and `scheduler.cap`.
     pub(super) backoff: Backoff,
+    /// What the Pod is called.
+    pub(super) host_name: &'a str,
 }
 
 /// Reads a section with `Name forward`. `number` counts the outputs from 0 and makes its name.
 pub(super) fn read_forward(
     section: &Section,
     number: usize,
-    surroundings: Surroundings,
+    surroundings: Surroundings<'_>,
     variables: &Variables<'_>,
     report: &mut Report,
 ) -> Settings {
@@ -45,6 +52,11 @@ pub(super) fn read_forward(
     settings.require_ack = values.boolean("Require_ack_response").unwrap_or(settings.require_ack);
     settings.retry_limit = read_retry_limit(&values, report);
     read_network(&mut settings, &values, report);
+    read_keepalive(&mut settings, &values, report);
+    read_form(&mut settings, &values, report);
+    settings.unix_path = read_unix_path(&values, report);
+    settings.tls = read_tls(&values, report);
+    settings.security = read_security(surroundings.host_name, &values, report);
     settings
 }
 
@@ -114,4 +126,109 @@ fn read_network(settings: &mut Settings, values: &Values, report: &mut Report) {
             report.refuse_plugin(&values.place("net.source_address"), message);
         }
     }
+}
+
+/// When connections end, and how the kernel looks after them.
+fn read_keepalive(settings: &mut Settings, values: &Values, report: &mut Report) {
+    let mut count = |name| {
+        let number = values.integer(name)?;
+        let positive = u32::try_from(number).ok().filter(|number| *number > 0);
+        // -1 and 0 are how Fluent Bit says that nothing is written.
+        if positive.is_none() && number < -1 {
+            report.warn(&values.place(name), "must be more than 0; it is taken as not written");
+        }
+        positive
+    };
+    let frames = count("net.keepalive_max_recycle").map(u64::from);
+    let seconds = |count: u32| Duration::from_secs(count.into());
+    let usual = Probes::default();
+    settings.probes = Probes {
+        time: count("net.tcp_keepalive_time").map_or(usual.time, seconds),
+        interval: count("net.tcp_keepalive_interval").map_or(usual.interval, seconds),
+        count: count("net.tcp_keepalive_probes").unwrap_or(usual.count),
+    };
+    let is_kept = values.boolean("net.keepalive").unwrap_or(true);
+    let idle_timeout = values.time("net.keepalive_idle_timeout").filter(|time| !time.is_zero());
+    settings.keepalive = Keepalive { idle_timeout, frames: if is_kept { frames } else { Some(1) } };
+    let is_on = |name| values.boolean(name).unwrap_or(false);
+    settings.preferred = match (is_on("net.dns.prefer_ipv4"), is_on("net.dns.prefer_ipv6")) {
+        (true, _) => Some(IpVersion::V4),
+        (false, true) => Some(IpVersion::V6),
+        (false, false) => None,
+    };
+}
+
+/// What frames look like.
+fn read_form(settings: &mut Settings, values: &Values, report: &mut Report) {
+    settings.compress = read_compression(values, report);
+    settings.whole_seconds = values.boolean("Time_as_Integer").unwrap_or(false);
+    if settings.whole_seconds && settings.compress.is_some() {
+        let message = "does not go together with Compress; take one of them out";
+        report.refuse_plugin(&values.place("Time_as_Integer"), message);
+    }
+    settings.tag = values.text("Tag").and_then(|text| match TagTemplate::parse(&text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            report.refuse_plugin(&values.place("Tag"), error.to_string());
+            None
+        }
+    });
+    for found in values.all("Add_Option") {
+        match &split_words(&found.value)[..] {
+            [key, _] if ["size", "chunk", "compressed"].contains(&key.as_str()) => {
+                report.refuse_plugin(&found.place, format!("'{key}' is written by the protocol"));
+            }
+            [key, value] => settings.added_options.push((key.clone(), value.clone())),
+            _ => report.refuse_plugin(&found.place, "write a key and a value"),
+        }
+    }
+}
+
+fn read_compression(values: &Values, report: &mut Report) -> Option<Codec> {
+    let text = values.text("Compress")?;
+    match text.to_ascii_lowercase().as_str() {
+        "text" => None,
+        "gzip" => Some(Codec::Gzip),
+        "zstd" => Some(Codec::Zstd),
+        _ => {
+            let message = format!("'{text}' is unknown; write gzip, zstd or text");
+            report.refuse_plugin(&values.place("Compress"), message);
+            None
+        }
+    }
+}
+
+fn read_unix_path(values: &Values, report: &mut Report) -> Option<PathBuf> {
+    let path = values.text("Unix_Path").map(PathBuf::from)?;
+    for name in ["Host", "Port"].into_iter().filter(|name| values.find(name).is_some()) {
+        report.note(&values.place(name), "accepted, not obeyed: Unix_Path says where to connect");
+    }
+    Some(path)
+}
+
+fn read_security(host_name: &str, values: &Values, report: &mut Report) -> Option<Security> {
+    let shared_key = read_shared_key(values, report);
+    let password = read_secret("Password", "Password_File", values, report);
+    let self_hostname = read_self_hostname(&format!("{host_name}.client"), values, report);
+    let username = values.text("Username");
+    let Some(shared_key) = shared_key else {
+        for name in ["Username", "Password", "Password_File"] {
+            if values.find(name).is_some() {
+                let message = "is sent only with a shared key; write Shared_Key, Shared_Key_File or \
+                               'Empty_Shared_Key On'";
+                report.refuse_plugin(&values.place(name), message);
+            }
+        }
+        if values.find("Self_Hostname").is_some() {
+            let message = "accepted, not obeyed: only a shared key would send it";
+            report.note(&values.place("Self_Hostname"), message);
+        }
+        return None;
+    };
+    if username.is_none() && password.is_some() {
+        let message = "is not sent without a Username; write one, or take it out";
+        report.warn(&values.place("Password"), message);
+    }
+    let user = username.map(|name| (name, password));
+    Some(Security { self_hostname, shared_key, user })
 }

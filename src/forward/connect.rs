@@ -1,39 +1,149 @@
-//! Opens a connection to the first address of a name that takes one.
+//! Opens a connection to the first address of a name that takes one, and makes it ready for frames.
 //!
-//! In:  host, port, deadlines
-//! Out: a connected socket, or what each address answered
+//! ```text
+//! look the name up ─▶ connect ─▶ TLS ─▶ HELO, PING, PONG ─▶ frames
+//! ```
+//!
+//! In:  where to, and what to show there
+//! Out: a [`Link`], or what each address answered. No step is without a deadline.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
+use super::greet::shake_hands;
+use super::settings::{IpVersion, Probes};
+use super::wire::{Socket, Wire};
 use super::{Failure, Settings};
+use crate::tls;
 
 /// How long bytes may stay unconfirmed by the peer's kernel before the connection counts as dead.
 const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// How long a look-up of the name may take.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Looks the name up anew and tries all its addresses, in the order given.
-pub(super) async fn connect(settings: &Settings) -> Result<TcpStream, Failure> {
-    let addresses = look_up(&settings.host, settings.port).await?;
-    let mut answers = Vec::new();
-    for address in addresses {
-        match connect_to(address, settings).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => answers.push(format!("{address}: {error}")),
-        }
-    }
-    Err(Failure::Connect { answers: answers.join("; ") })
+/// Makes the connections of one output.
+pub struct Connector {
+    settings: Settings,
+    tls: Option<tls::Client>,
 }
 
-async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+/// Why an output cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file of `tls.*` is of no use.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// A file of a secret is of no use.
+    #[error("{0}")]
+    Secret(String),
+}
+
+/// A connection that frames may be sent on.
+pub(super) struct Link {
+    /// What they are written to.
+    pub(super) wire: Wire,
+    /// Whether the receiver lets it be used for more than one frame.
+    pub(super) keepalive: bool,
+}
+
+impl Connector {
+    /// Reads every file once, so that a start says what is wrong with them.
+    pub fn new(settings: &Settings) -> Result<Self, StartError> {
+        let tls = settings.tls.clone().map(|tls| tls::Client::new(&settings.name, tls));
+        if let Some(security) = &settings.security {
+            security.read().map_err(|failure| StartError::Secret(failure.to_string()))?;
+        }
+        Ok(Self { settings: settings.clone(), tls: tls.transpose()? })
+    }
+
+    /// Looks the name up anew and tries all its addresses, in the order given.
+    pub(super) async fn open(&self) -> Result<Link, Failure> {
+        let mut wire = match &self.settings.unix_path {
+            Some(path) => self.connect_to_path(path).await?,
+            None => self.connect().await?,
+        };
+        let keepalive = match &self.settings.security {
+            Some(security) => shake_hands(&mut wire, security, salt()).await?,
+            None => true,
+        };
+        Ok(Link { wire, keepalive })
+    }
+
+    async fn connect(&self) -> Result<Wire, Failure> {
+        let addresses = look_up(&self.settings).await?;
+        let mut answers = Vec::new();
+        for address in addresses {
+            let opened = async { Ok(Socket::Tcp(connect_to(address, &self.settings).await?)) };
+            match self.within_limit(opened).await {
+                Ok(wire) => return Ok(wire),
+                Err(answer) => answers.push(format!("{address}: {answer}")),
+            }
+        }
+        Err(Failure::Connect { answers: answers.join("; ") })
+    }
+
+    async fn connect_to_path(&self, path: &Path) -> Result<Wire, Failure> {
+        let opened = async { Ok(Socket::Unix(UnixStream::connect(path).await?)) };
+        let wire = self.within_limit(opened).await;
+        wire.map_err(|answer| Failure::Connect { answers: format!("{}: {answer}", path.display()) })
+    }
+
+    /// `net.connect_timeout` is for both, the connection and its TLS.
+    async fn within_limit(
+        &self,
+        opened: impl Future<Output = io::Result<Socket>>,
+    ) -> Result<Wire, String> {
+        let wire = async {
+            let socket = opened.await?;
+            let Some(tls) = &self.tls else {
+                return Ok(Wire::Plain(socket));
+            };
+            let stream = tls.connect(&self.settings.host, socket).await.map_err(name_eof)?;
+            let session = stream.get_ref().1;
+            tracing::debug!(
+                version = ?session.protocol_version(),
+                cipher = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
+                "[output:forward:{}] TLS is up", self.settings.name
+            );
+            Ok(Wire::Tls(Box::new(stream)))
+        };
+        match timeout(self.settings.connect_timeout, wire).await {
+            Ok(wire) => wire.map_err(|error: io::Error| {
+                tls::explain(&error).unwrap_or_else(|| error.to_string())
+            }),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+}
+
+/// An end in the middle of a TLS handshake has no cause that anybody names.
+fn name_eof(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::Error::other(
+            "it closed the connection instead of speaking TLS; write 'tls off', or switch it on \
+             there",
+        ),
+        _ => error,
+    }
+}
+
+/// Sixteen bytes that no other connection had.
+fn salt() -> [u8; 16] {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).expect("every system we run on has a source of random bytes");
+    salt
+}
+
+async fn look_up(settings: &Settings) -> Result<Vec<SocketAddr>, Failure> {
+    let (host, port) = (settings.host.as_str(), settings.port);
     let resolve = |reason: String| Failure::Resolve { host: host.to_owned(), reason };
-    let addresses = match timeout(LOOKUP_LIMIT, lookup_host((host, port))).await {
+    let mut addresses = match timeout(LOOKUP_LIMIT, lookup_host((host, port))).await {
         Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
         Ok(Err(error)) => return Err(resolve(error.to_string())),
         Err(_) => return Err(resolve("no answer in time".to_owned())),
@@ -41,7 +151,15 @@ async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     if addresses.is_empty() {
         return Err(resolve("it has no address".to_owned()));
     }
+    put_first(settings.preferred, &mut addresses);
     Ok(addresses)
+}
+
+/// Those of the other kind are still tried, last.
+fn put_first(preferred: Option<IpVersion>, addresses: &mut [SocketAddr]) {
+    if let Some(preferred) = preferred {
+        addresses.sort_by_key(|address| address.is_ipv4() != (preferred == IpVersion::V4));
+    }
 }
 
 async fn connect_to(address: SocketAddr, settings: &Settings) -> io::Result<TcpStream> {
@@ -49,24 +167,21 @@ async fn connect_to(address: SocketAddr, settings: &Settings) -> io::Result<TcpS
     if let Some(source) = settings.source_address {
         socket.bind(SocketAddr::new(source, 0))?;
     }
-    let Ok(connected) = timeout(settings.connect_timeout, socket.connect(address)).await else {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
-    };
-    let stream = connected?;
+    let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
-    notice_death(&stream)?;
+    notice_death(&stream, settings.probes)?;
     Ok(stream)
 }
 
 /// A dead network and a slow receiver are told apart by the kernel: one that no longer answers is
 /// closed, one that answers and takes its time is waited for.
-fn notice_death(stream: &TcpStream) -> io::Result<()> {
+fn notice_death(stream: &TcpStream, probes: Probes) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    let probes = TcpKeepalive::new()
-        .with_time(DEAD_AFTER / 2)
-        .with_interval(Duration::from_secs(1))
-        .with_retries(4);
-    socket.set_tcp_keepalive(&probes)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(probes.time)
+        .with_interval(probes.interval)
+        .with_retries(probes.count);
+    socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
     Ok(())
@@ -78,27 +193,63 @@ mod tests {
 
     use super::*;
 
+    async fn failure(settings: &Settings) -> String {
+        Connector::new(settings).unwrap().open().await.err().unwrap().to_string()
+    }
+
+    #[test]
+    fn addresses_of_the_preferred_kind_come_first_and_keep_their_order() {
+        let addresses =
+            || ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1"].map(|text| text.parse().unwrap());
+        for (preferred, expected) in [
+            (None, [0, 1, 2, 3]),
+            (Some(IpVersion::V4), [1, 3, 0, 2]),
+            (Some(IpVersion::V6), [0, 2, 1, 3]),
+        ] {
+            let mut sorted = addresses();
+            put_first(preferred, &mut sorted);
+            assert_eq!(sorted, expected.map(|at| addresses()[at]), "{preferred:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_kernel_probes_an_idle_connection_as_it_is_told() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut settings = Settings::new("forward.0", "127.0.0.1", 1);
+        settings.probes.time = Duration::from_secs(77);
+        settings.probes.interval = Duration::from_secs(7);
+        settings.probes.count = 3;
+        settings.source_address = Some("127.0.0.9".parse().unwrap());
+        let address = listener.local_addr().unwrap();
+        let stream = connect_to(address, &settings).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(7));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+        assert_eq!(stream.local_addr().unwrap().ip().to_string(), "127.0.0.9");
+    }
+
     #[tokio::test]
     async fn an_address_that_refuses_does_not_keep_us_from_the_next_one_of_the_name() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         // `localhost` may have an IPv6 address as well, on which nobody listens.
-        let stream = connect(&Settings::new("forward.0", "localhost", port)).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap().port(), port);
+        let settings = Settings::new("forward.0", "localhost", port);
+        assert!(Connector::new(&settings).unwrap().open().await.is_ok());
     }
 
     #[tokio::test]
     async fn what_each_address_answered_is_told() {
         let port = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
-        let failure = connect(&Settings::new("forward.0", "127.0.0.1", port)).await.unwrap_err();
-        let text = failure.to_string();
+        let text = failure(&Settings::new("forward.0", "127.0.0.1", port)).await;
         assert!(text.contains(&format!("127.0.0.1:{port}: ")), "{text}");
     }
 
     #[tokio::test]
     async fn a_name_that_nobody_knows_is_told_with_what_to_look_at() {
         let settings = Settings::new("forward.0", "no-such-host.invalid", 24224);
-        let text = connect(&settings).await.unwrap_err().to_string();
+        let text = failure(&settings).await;
         assert!(text.contains("cannot resolve 'no-such-host.invalid'"), "{text}");
         assert!(text.contains("check `Host`"), "{text}");
     }

@@ -7,33 +7,44 @@
 //! destroys the connection: an acknowledgement read late must never answer another chunk.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use super::connect::Link;
 use super::pending::Pending;
-use super::{Failure, Inlet, Settings};
+use super::wire::Wire;
+use super::{Failure, Inlet, Settings, broken};
 use crate::protocol::ack::AckDecoder;
-use crate::protocol::frame;
+use crate::protocol::frame::{self, Tail};
+use crate::protocol::seconds::with_whole_seconds;
 
 /// The most bytes that are unacknowledged on the wire, unless one frame alone is larger.
 const WINDOW: usize = 4_000_000;
 /// How long an acknowledgement is waited for that a later one has overtaken.
 const OVERTAKEN_LIMIT: Duration = Duration::from_secs(2);
+/// How long nothing may happen before a connection is closed and made again with the next chunk.
+const IDLE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// See the head of this file.
 pub(super) struct Connection<'a> {
     settings: &'a Settings,
-    stream: TcpStream,
+    wire: Wire,
     acks: AckDecoder,
     outgoing: Option<Outgoing>,
     unconfirmed: VecDeque<Sent>,
     /// Bytes of entries in `outgoing` and `unconfirmed`.
     in_window: usize,
     confirmed: u64,
+    /// How many more frames may be sent on it. `None`: any number.
+    frames_left: Option<u64>,
+    /// When it last had something to do.
+    busy: Instant,
+    /// Entries in another form than the chunk has, while they are sent.
+    reshaped: Vec<u8>,
 }
 
 /// A frame that is being written.
@@ -41,6 +52,8 @@ struct Outgoing {
     pending: Pending,
     head: Vec<u8>,
     tail: Vec<u8>,
+    /// The entries are in [`Connection::reshaped`].
+    is_reshaped: bool,
     written: usize,
     progress: Instant,
 }
@@ -63,22 +76,28 @@ pub(super) struct Ended {
 }
 
 impl<'a> Connection<'a> {
-    /// Takes over a connected socket.
-    pub(super) fn new(stream: TcpStream, settings: &'a Settings) -> Self {
+    /// Takes over a connection that is ready for frames.
+    pub(super) fn new(link: Link, settings: &'a Settings) -> Self {
         Self {
             settings,
-            stream,
+            wire: link.wire,
             acks: AckDecoder::new(),
             outgoing: None,
             unconfirmed: VecDeque::new(),
             in_window: 0,
             confirmed: 0,
+            frames_left: if link.keepalive { settings.keepalive.frames } else { Some(1) },
+            busy: Instant::now(),
+            reshaped: Vec::new(),
         }
     }
 
     /// Sends what waits and takes acknowledgements, until something goes wrong.
     pub(super) async fn run(mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) -> Ended {
         let failure = loop {
+            if self.has_served() {
+                break Failure::Served;
+            }
             self.begin_frame(waiting, inlet);
             if let Err(failure) = self.step(inlet).await {
                 break failure;
@@ -90,9 +109,21 @@ impl<'a> Connection<'a> {
         Ended { failure, unconfirmed, confirmed: self.confirmed }
     }
 
+    fn has_served(&self) -> bool {
+        self.frames_left == Some(0) && self.is_idle()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.outgoing.is_none() && self.unconfirmed.is_empty()
+    }
+
+    fn may_begin(&self) -> bool {
+        self.outgoing.is_none() && self.frames_left != Some(0)
+    }
+
     /// Takes the next chunk, if the window has room for it.
     fn begin_frame(&mut self, waiting: &mut VecDeque<Pending>, inlet: &Inlet) {
-        if self.outgoing.is_some() {
+        if !self.may_begin() {
             return;
         }
         if waiting.is_empty() {
@@ -101,56 +132,77 @@ impl<'a> Connection<'a> {
         let Some(next) = waiting.front() else {
             return;
         };
-        let length = next.chunk().entries.len();
+        let length = next.entries(self.settings.compress).0.len();
         if self.in_window > 0 && self.in_window + length > WINDOW {
             return;
         }
         self.in_window += length;
         let pending = waiting.pop_front().expect("it was there a moment ago");
+        self.outgoing = Some(self.frame(pending));
+        self.frames_left = self.frames_left.map(|frames| frames - 1);
+        self.busy = Instant::now();
+    }
+
+    fn frame(&mut self, pending: Pending) -> Outgoing {
+        let settings = self.settings;
+        let chunk = pending.chunk();
+        let (entries, codec) = pending.entries(settings.compress);
+        let is_reshaped = settings.whole_seconds && codec.is_none();
+        let mut length = entries.len();
+        if is_reshaped {
+            self.reshaped.clear();
+            with_whole_seconds(entries, &mut self.reshaped).expect("the entries are our own");
+            length = self.reshaped.len();
+        }
         let (mut head, mut tail) = (Vec::new(), Vec::new());
-        let id = self.settings.require_ack.then_some(&pending.id);
-        frame::head(&pending.chunk().tag, length, &mut head);
-        frame::tail(pending.chunk().events, id, &mut tail);
-        self.outgoing =
-            Some(Outgoing { pending, head, tail, written: 0, progress: Instant::now() });
+        match &settings.tag {
+            Some(template) => frame::head(&template.apply(&chunk.tag), length, &mut head),
+            None => frame::head(&chunk.tag, length, &mut head),
+        }
+        Tail {
+            events: chunk.events,
+            id: settings.require_ack.then_some(&pending.id),
+            compressed: codec.map(|codec| codec.name()),
+            added: &settings.added_options,
+        }
+        .encode(&mut tail);
+        Outgoing { pending, head, tail, is_reshaped, written: 0, progress: Instant::now() }
     }
 
     async fn step(&mut self, inlet: &Inlet) -> Result<(), Failure> {
-        let interest = match self.outgoing {
-            Some(_) => Interest::READABLE | Interest::WRITABLE,
-            None => Interest::READABLE,
-        };
         let (deadline, missed) = self.next_deadline();
+        let may_begin = self.may_begin();
         tokio::select! {
-            // Losing is harmless: readiness stays until it is used.
-            ready = self.stream.ready(interest) => {
-                let ready = ready?;
-                if ready.is_writable() {
-                    self.write()?;
-                }
-                if ready.is_readable() {
-                    self.read()?;
-                }
-            }
+            // Losing is harmless: what was written is counted, and what was read is with `acks`.
+            progress = poll_fn(|cx| self.poll_progress(cx)) => progress?,
             // Losing is harmless: chunks stay in the inlet, and it is looked into each time.
-            () = inlet.arrived(), if self.outgoing.is_none() => {}
+            () = inlet.arrived(), if may_begin => {}
             // Losing is harmless: the deadline is worked out anew.
             () = sleep_until(deadline) => return Err(missed),
         }
         Ok(())
     }
 
-    fn write(&mut self) -> Result<(), Failure> {
+    /// Writes and reads what can be.
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let wrote = self.poll_write(cx)?;
+        let read = self.poll_read(cx)?;
+        if wrote.is_ready() || read.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Some(outgoing) = &mut self.outgoing else {
-            return Ok(());
+            return Poll::Pending;
         };
-        match outgoing.write(&self.stream) {
-            Ok(false) => {}
-            Ok(true) => self.finish_frame(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+        if !ready!(outgoing.poll_write(cx, &mut self.wire, self.settings, &self.reshaped))
+            .map_err(broken)?
+        {
+            return Poll::Ready(Ok(()));
         }
-        Ok(())
+        // A frame that TLS still holds back is not on its way.
+        ready!(self.wire.poll_flush(cx)).map_err(broken)?;
+        self.finish_frame();
+        Poll::Ready(Ok(()))
     }
 
     fn finish_frame(&mut self) {
@@ -166,21 +218,27 @@ impl<'a> Connection<'a> {
     }
 
     fn confirm(&mut self, pending: Pending) {
-        self.in_window -= pending.chunk().entries.len();
+        self.in_window -= pending.entries(self.settings.compress).0.len();
         self.confirmed += 1;
+        self.busy = Instant::now();
         pending.acknowledged();
     }
 
-    fn read(&mut self) -> Result<(), Failure> {
+    /// Reads all that is there.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let mut bytes = [0; 4096];
-        confirm_at_once(&self.stream);
+        let mut has_read = false;
         loop {
-            match self.stream.try_read(&mut bytes) {
-                Ok(0) => return Err(Failure::Closed),
-                Ok(count) => self.acks.feed(&bytes[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
+            match self.wire.poll_read(cx, &mut bytes) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Failure::Closed)),
+                Poll::Ready(Ok(count)) => self.acks.feed(&bytes[..count]),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(error))),
+                Poll::Pending => {
+                    return if has_read { Poll::Ready(Ok(())) } else { Poll::Pending };
+                }
             }
+            has_read = true;
+            self.wire.confirm_at_once();
             // Before the next read: what came before a close still counts.
             self.take_acks()?;
         }
@@ -212,37 +270,42 @@ impl<'a> Connection<'a> {
         let acks = self.unconfirmed.iter().map(|s| (ack(s), Failure::NoAck { limit }));
         let limit = self.settings.io_timeout;
         let write = self.outgoing.iter().map(|o| (o.progress + limit, Failure::Stalled { limit }));
-        let never = Instant::now() + Duration::from_secs(3600);
-        acks.chain(write).min_by_key(|(at, _)| *at).unwrap_or((never, Failure::Idle))
-    }
-}
-
-/// Has our kernel confirm what came without waiting for something to send along. A receiver that
-/// has not switched Nagle's algorithm off sends its next acknowledgement only then: with a small
-/// `Mem_Buf_Limit` each of them would cost the 40 ms that kernels wait. Linux takes this back by
-/// itself, so it is asked for at every read.
-fn confirm_at_once(stream: &TcpStream) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = socket2::SockRef::from(stream).set_tcp_quickack(true) {
-        tracing::debug!(%error, "cannot switch delayed confirmations off");
+        let idle_limit = self.settings.keepalive.idle_timeout.unwrap_or(IDLE_LIMIT);
+        let idle = (self.busy + idle_limit, Failure::Served);
+        acks.chain(write).min_by_key(|(at, _)| *at).unwrap_or(idle)
     }
 }
 
 impl Outgoing {
-    /// Writes as much as the socket takes. True: that was all of it.
-    fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
-        let entries = &self.pending.chunk().entries;
-        let parts = [&self.head[..], &entries[..], &self.tail[..]];
+    /// Writes some of it, as much as the socket takes. True: all of it is written.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &mut Wire,
+        settings: &Settings,
+        reshaped: &[u8],
+    ) -> Poll<io::Result<bool>> {
+        let entries = match self.is_reshaped {
+            true => reshaped,
+            false => self.pending.entries(settings.compress).0,
+        };
+        let parts = [&self.head[..], entries, &self.tail[..]];
         let total: usize = parts.iter().map(|part| part.len()).sum();
+        if self.written == total {
+            return Poll::Ready(Ok(true));
+        }
         let mut skip = self.written;
         let rest = parts.map(|part| {
             let skipped = skip.min(part.len());
             skip -= skipped;
             IoSlice::new(&part[skipped..])
         });
-        self.written += stream.try_write_vectored(&rest)?;
+        self.written += match ready!(wire.poll_write(cx, &rest))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            count => count,
+        };
         self.progress = Instant::now();
-        Ok(self.written == total)
+        Poll::Ready(Ok(self.written == total))
     }
 }
 
@@ -250,8 +313,9 @@ impl Outgoing {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
+    use super::super::wire::Socket;
     use super::*;
     use crate::buffer::{Budget, Delivery, Home, OpenChunk};
     use crate::model::{FileId, SpanId, Tag};
@@ -277,7 +341,8 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (silent, _) = listener.accept().await.unwrap();
         let mut waiting = VecDeque::from(chunks);
-        let ended = Connection::new(stream, settings).run(&mut waiting, &Inlet::default()).await;
+        let link = Link { wire: Wire::Plain(Socket::Tcp(stream)), keepalive: true };
+        let ended = Connection::new(link, settings).run(&mut waiting, &Inlet::default()).await;
         drop(silent);
         assert!(waiting.is_empty() || !ended.unconfirmed.is_empty());
         ended

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{RetryLimit, Settings};
 use crate::buffer::{Chunk, Delivery};
+use crate::model::Codec;
 use crate::protocol::frame::ChunkId;
 
 /// A delivery and its failures. The id stays the same however often it is sent.
@@ -25,6 +26,11 @@ impl Pending {
     /// The chunk.
     pub(super) fn chunk(&self) -> &Chunk {
         self.delivery.chunk()
+    }
+
+    /// Its entries for an output that compresses so, and how they are compressed.
+    pub(super) fn entries(&self, compress: Option<Codec>) -> (&[u8], Option<Codec>) {
+        self.chunk().entries_for(compress)
     }
 
     /// How often it failed.

@@ -1,9 +1,13 @@
 //! What the `forward` output can be told. `config` fills it; the keys are Fluent Bit's.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::Pattern;
+use super::TagTemplate;
+use crate::model::{Codec, Pattern};
+use crate::secrets::Source;
+use crate::tls;
 
 /// One `[OUTPUT]` section with `Name forward`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,20 @@ pub struct Settings {
     pub host: String,
     /// `Port`.
     pub port: u16,
+    /// `Unix_Path`: a Unix socket, instead of `Host` and `Port`.
+    pub unix_path: Option<PathBuf>,
+    /// `tls on`, and what `tls.*` says.
+    pub tls: Option<tls::Settings>,
+    /// `Shared_Key` or `Empty_Shared_Key`, and what goes with it.
+    pub security: Option<Security>,
+    /// `Tag`: what events are sent under instead of their own tag.
+    pub tag: Option<TagTemplate>,
+    /// `Compress`.
+    pub compress: Option<Codec>,
+    /// `Time_as_Integer`: times are cut to whole seconds.
+    pub whole_seconds: bool,
+    /// `Add_Option`: further keys and values of every frame's option.
+    pub added_options: Vec<(String, String)>,
     /// `Require_ack_response`: off means a chunk is done once the kernel has its bytes.
     pub require_ack: bool,
     /// `Retry_Limit`.
@@ -35,6 +53,59 @@ pub struct Settings {
     pub ack_timeout: Duration,
     /// `net.source_address`: the local address to connect from.
     pub source_address: Option<IpAddr>,
+    /// `net.dns.prefer_ipv4` and `net.dns.prefer_ipv6`: which addresses of a name come first.
+    pub preferred: Option<IpVersion>,
+    /// `net.keepalive*`: when a connection that works is closed.
+    pub keepalive: Keepalive,
+    /// `net.tcp_keepalive_*`: how the kernel looks after an idle connection.
+    pub probes: Probes,
+}
+
+/// What we show to a server, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// `Self_Hostname`: what we call ourselves. A server that calls itself the same is refused.
+    pub self_hostname: String,
+    /// `Shared_Key`, `Shared_Key_File` or `Empty_Shared_Key`.
+    pub shared_key: Source,
+    /// `Username`, with `Password` or `Password_File`.
+    pub user: Option<(String, Option<Source>)>,
+}
+
+/// A kind of address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpVersion {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// When a connection that works is closed. By default never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// `net.keepalive_idle_timeout`: after so long without a frame.
+    pub idle_timeout: Option<Duration>,
+    /// `net.keepalive_max_recycle`: after so many frames; 1 with `net.keepalive off`.
+    pub frames: Option<u64>,
+}
+
+/// How the kernel looks whether the other side is still there. There is no off: a connection to a
+/// machine that has gone would be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probes {
+    /// `net.tcp_keepalive_time`: how long nothing must have come.
+    pub time: Duration,
+    /// `net.tcp_keepalive_interval`: between two of them.
+    pub interval: Duration,
+    /// `net.tcp_keepalive_probes`: how many may be lost.
+    pub count: u32,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(4), interval: Duration::from_secs(1), count: 4 }
+    }
 }
 
 /// How often a chunk that failed is sent again before it is given up.
@@ -70,6 +141,13 @@ impl Settings {
             pattern_regex: None,
             host: host.to_owned(),
             port,
+            unix_path: None,
+            tls: None,
+            security: None,
+            tag: None,
+            compress: None,
+            whole_seconds: false,
+            added_options: Vec::new(),
             require_ack: true,
             retry_limit: RetryLimit::NoLimits,
             backoff: Backoff::default(),
@@ -78,6 +156,9 @@ impl Settings {
             io_timeout: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(60),
             source_address: None,
+            preferred: None,
+            keepalive: Keepalive::default(),
+            probes: Probes::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::connect::connect;
+use super::connect::Connector;
 use super::connection::Connection;
 use super::pending::Pending;
 use super::{Failure, Inlet, Settings};
@@ -22,6 +22,7 @@ const CONNECTED: &str = "connected";
 /// See the head of this file.
 pub struct Upstream {
     settings: Settings,
+    connector: Connector,
     inlet: Inlet,
     counters: Arc<Counters>,
     /// Gives numbers in `0.0..1.0`.
@@ -38,12 +39,14 @@ impl Upstream {
     /// An output that takes from `inlet`.
     pub fn new(
         settings: Settings,
+        connector: Connector,
         inlet: Inlet,
         counters: Arc<Counters>,
         dice: Box<dyn FnMut() -> f64 + Send>,
     ) -> Self {
         Self {
             settings,
+            connector,
             inlet,
             counters,
             dice,
@@ -63,8 +66,8 @@ impl Upstream {
     }
 
     async fn connect_and_send(&mut self) -> Failure {
-        let stream = match connect(&self.settings).await {
-            Ok(stream) => stream,
+        let link = match self.connector.open().await {
+            Ok(link) => link,
             Err(failure) => {
                 self.fail_first();
                 return failure;
@@ -77,7 +80,7 @@ impl Upstream {
             info!(host = %self.settings.host, port = self.settings.port, "[output:forward:{}] connected", self.settings.name);
             self.said_broken = false;
         }
-        let connection = Connection::new(stream, &self.settings);
+        let connection = Connection::new(link, &self.settings);
         let mut ended = connection.run(&mut self.waiting, &self.inlet).await;
         if ended.confirmed > 0 {
             self.tries = 0;
@@ -104,9 +107,12 @@ impl Upstream {
 
     /// Says what went wrong, gives up what is beyond `Retry_Limit`, and waits.
     async fn take_stock(&mut self, failure: Failure) {
-        if self.waiting.is_empty() && matches!(failure, Failure::Closed | Failure::Idle) {
+        if self.waiting.is_empty() && matches!(failure, Failure::Closed | Failure::Served) {
             // A receiver may close what is idle. The next connection waits for the next chunk.
             self.wait_for_chunk().await;
+            return;
+        }
+        if failure.is_none() {
             return;
         }
         self.give_up();

@@ -33,10 +33,10 @@ pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
 use self::wait::Sleeper;
 pub use self::wait::{Waker, waker};
-use crate::buffer::{Chunk, Delivery, Fate, Home, OpenChunks, Router, Sealing, SlotId};
+use crate::buffer::{Chunk, Delivery, Fate, Home, OpenChunks, Packer, Router, Sealing};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
-use crate::model::{Counters, FileId, Mentions, Tag};
+use crate::model::{Codec, Counters, FileId, Mentions, Tag};
 use crate::tail::{ReadBuffer, Seen, Watch, watch};
 
 /// Takes the deliveries of one output.
@@ -71,6 +71,8 @@ pub struct Parts {
     pub router: Router,
     /// The outputs, in the router's order.
     pub outlets: Vec<Outlet>,
+    /// For each of them what compresses its chunks, if anything does.
+    pub packers: Vec<Option<Packer>>,
     /// Where chunks come home to.
     pub home: Arc<Home>,
     /// Where positions are kept, and for which inputs (by number).
@@ -221,10 +223,14 @@ impl Ingest {
         input.chunks.recycle(buffer);
     }
 
-    /// The open chunks of every input.
+    /// The open chunks of every input, in the order of their numbers.
     fn all_chunks(&mut self) -> impl Iterator<Item = &mut OpenChunks> {
         let files = self.parts.inputs.iter_mut().map(|input| &mut input.chunks);
         files.chain(self.parts.clients.iter_mut().map(|clients| &mut clients.chunks))
+    }
+
+    fn chunks(&mut self, number: usize) -> &mut OpenChunks {
+        chunks_of(&mut self.parts.inputs, &mut self.parts.clients, number)
     }
 
     // === Finding files
@@ -378,7 +384,7 @@ impl Ingest {
         {
             return Arc::clone(route);
         }
-        let slot = self.slot(number, tag);
+        let slot = self.chunks(number).slot(tag);
         let route = Arc::new(Route {
             input: number,
             slot,
@@ -389,11 +395,6 @@ impl Ingest {
         });
         self.routes.insert(tag.clone(), Arc::clone(&route));
         route
-    }
-
-    fn slot(&mut self, number: usize, tag: &Tag) -> SlotId {
-        let chunks = self.all_chunks().nth(number);
-        chunks.expect("inputs are numbered in this order").slot(tag)
     }
 
     // === Frames of clients
@@ -460,21 +461,49 @@ impl Ingest {
     }
 
     fn hand_over(&mut self) {
-        let sealed: Vec<Chunk> = self.all_chunks().flat_map(OpenChunks::take_sealed).collect();
-        for chunk in sealed {
-            self.deliver(chunk);
+        for number in 0..self.parts.inputs.len() + self.parts.clients.len() {
+            for chunk in self.chunks(number).take_sealed() {
+                self.deliver(number, chunk);
+            }
         }
     }
 
-    fn deliver(&mut self, chunk: Chunk) {
+    fn deliver(&mut self, number: usize, mut chunk: Chunk) {
         self.parts.counters.chunks.add(1);
         self.parts.counters.events.add(u64::from(chunk.events));
         self.away += 1;
         self.away_bytes += chunk.file_bytes();
         let outputs = self.parts.router.route(&chunk.tag);
+        self.pack(number, &mut chunk, &outputs);
         let deliveries = Delivery::of(chunk, outputs.len(), &self.parts.home);
         for (output, delivery) in outputs.into_iter().zip(deliveries) {
             (self.parts.outlets[output])(delivery);
+        }
+    }
+
+    /// Compresses a chunk, once for all outputs that want it so. Outputs that want it otherwise
+    /// each get their own form.
+    fn pack(&mut self, number: usize, chunk: &mut Chunk, outputs: &[usize]) {
+        let Parts { packers, inputs, clients, .. } = &mut self.parts;
+        let codec_of = |output: &usize| packers[*output].as_ref().map(Packer::codec);
+        let wanted: Vec<Option<Codec>> = outputs.iter().map(codec_of).collect();
+        let is_for_all = wanted.iter().all(|codec| *codec == wanted[0]);
+        for (at, &output) in outputs.iter().enumerate() {
+            let Some(packer) = &mut packers[output] else {
+                continue;
+            };
+            let codec = packer.codec();
+            if wanted[..at].contains(&Some(codec)) {
+                continue;
+            }
+            match packer.pack(&chunk.entries) {
+                Some(packed) if is_for_all => {
+                    let buffer = chunk.replace(codec, packed);
+                    chunks_of(inputs, clients, number).recycle(buffer);
+                }
+                Some(packed) => chunk.add_form(codec, packed),
+                None => {}
+            }
         }
     }
 
@@ -711,6 +740,16 @@ impl Ingest {
         ];
         deadlines.into_iter().flatten().min().map(|deadline| deadline.max(now))
     }
+}
+
+/// The open chunks of an input, by its number.
+fn chunks_of<'a>(
+    inputs: &'a mut [Input],
+    clients: &'a mut [Frames],
+    number: usize,
+) -> &'a mut OpenChunks {
+    let files = inputs.len();
+    if number < files { &mut inputs[number].chunks } else { &mut clients[number - files].chunks }
 }
 
 /// Files are numbered by the input that follows them: see `Tail::new`.

@@ -34,6 +34,17 @@ pub(super) struct Door {
     random: fn() -> Random,
 }
 
+/// Why nobody could be let in.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DoorError {
+    /// What `tls.*` names is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The shared key cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
 /// A client that was let in.
 pub(super) struct Admitted {
     pub(super) stream: Box<dyn Stream>,
@@ -48,8 +59,12 @@ impl Door {
         tls: Option<tls::Settings>,
         security: Option<Security>,
         random: fn() -> Random,
-    ) -> Result<Self, TlsError> {
+    ) -> Result<Self, DoorError> {
         let tls = tls.map(|settings| tls::Server::new(name, settings)).transpose()?;
+        if let Some(security) = &security {
+            // A file that cannot be read now would let nobody in later.
+            security.shared_key.read()?;
+        }
         Ok(Self { tls, security, random })
     }
 

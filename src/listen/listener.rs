@@ -45,9 +45,7 @@ impl Listener {
         counters: Arc<Counters>,
         random: fn() -> Random,
     ) -> Result<Self, ListenError> {
-        let (tls, security) = (settings.tls.clone(), settings.security.clone());
-        let door = Door::new(&settings.name, tls, security, random)
-            .map_err(|error| ListenError::new(&settings.address, error))?;
+        let door = door(&settings, random)?;
         let socket = Socket::bind(&settings.address).await?;
         info!("[input:forward:{}] listening on {socket}", settings.name);
         let portions = Portions::of(settings.mem_buf_limit);
@@ -160,6 +158,16 @@ impl Listener {
             say(times);
         }
     }
+}
+
+/// Reads the files that an input names, as [`Listener::bind`] would.
+pub fn open_files(settings: &Settings) -> Result<(), ListenError> {
+    door(settings, || [0; 16]).map(|_| ())
+}
+
+fn door(settings: &Settings, random: fn() -> Random) -> Result<Door, ListenError> {
+    Door::new(&settings.name, settings.tls.clone(), settings.security.clone(), random)
+        .map_err(|error| ListenError::new(&settings.address, error))
 }
 
 /// One line for what somebody must look at, at most once a minute for each peer. (Why it was not let

@@ -30,7 +30,7 @@ mod socket;
 
 pub use handover::{Answer, Handover, Outcome, Received};
 pub use intake::{Admitted, Portions};
-pub use listener::Listener;
+pub use listener::{Listener, open_files};
 pub use server::{Server, SinkClosed};
 pub use settings::Settings;
 pub use socket::ListenError;

@@ -4,6 +4,7 @@
 //! neighbouring stages share lives with the stage that makes it; it moves here when a third
 //! one needs it.
 
+pub mod codec;
 pub mod counters;
 pub mod cursor;
 pub mod mention;
@@ -15,6 +16,7 @@ pub mod tag;
 pub mod time;
 pub mod units;
 
+pub use codec::Codec;
 pub use counters::{Counter, Counters};
 pub use mention::Mentions;
 pub use secret::Secret;

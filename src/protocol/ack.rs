@@ -25,9 +25,7 @@ pub enum AckError {
     )]
     SharedKeyRequired,
     /// Something else than a map came.
-    #[error(
-        "the answer is {found}, not the map of an ack: is this the port of a forward receiver?"
-    )]
+    #[error("the answer is {found}, not the map of an ack: {}", not_a_map(.found))]
     NotAMap {
         /// What came instead.
         found: &'static str,
@@ -41,6 +39,13 @@ pub enum AckError {
     /// The answer goes on and on.
     #[error("the answer is longer than {} bytes; an ack has about 30", AckDecoder::LONGEST)]
     TooLong,
+}
+
+fn not_a_map(found: &str) -> &'static str {
+    match found {
+        "an alert of TLS" => "set 'tls on'",
+        _ => "is this the port of a forward receiver?",
+    }
 }
 
 /// Reads acknowledgements from bytes as they arrive.
@@ -102,6 +107,7 @@ fn check_root(first: u8) -> Result<(), AckError> {
         0x80..=0x9f | 0xdc..=0xdf => Ok(()),
         _ => {
             let found = match first {
+                0x15 => "an alert of TLS",
                 0x20..=0x7e => "text",
                 0xc0 => "nil",
                 _ => "another value",
@@ -178,6 +184,7 @@ mod tests {
             (b"\x90", "is an array"),
             (b"HTTP/1.1 400 Bad Request\r\n", "is text"),
             (b"\xc0", "is nil"),
+            (b"\x15\x03\x03\0\x02\x02\x0a", "set 'tls on'"),
             (b"\x80", "did not take the chunk"),
             (b"\x81\xa1x\xa3ack", "did not take the chunk"),
             (b"\x81\xa3ack\x05", "expected the id of a chunk"),

@@ -11,7 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::frame::{Body, Event, FrameError, Place, Reason, read_entry};
-use super::inflate::{Compression, InflateError, error_of, inflater};
+use super::inflate::{InflateError, error_of, inflater};
+use crate::model::Codec;
 use crate::model::cursor::{Fault, Reader, Scanner};
 
 /// How much is inflated at a time, in bytes.
@@ -22,24 +23,25 @@ const PIECE: usize = 32 << 10;
 pub struct Entries {
     bytes: Arc<Vec<u8>>,
     range: Range<usize>,
-    compression: Compression,
+    /// How they are compressed, if they are.
+    codec: Option<Codec>,
 }
 
 impl Entries {
     /// Takes over the bytes of a frame whose outline says where its entries are.
     pub fn of(mut frame: Vec<u8>, body: Body) -> Self {
-        let (range, compression) = match body {
-            Body::Entries(range, compression) => (range, compression),
+        let (range, codec) = match body {
+            Body::Entries(range, codec) => (range, codec),
             Body::One(range) => {
                 // Time and record are an entry but for the header of the pair. It goes where the
                 // tag ends, which has been read by now.
                 let start = range.start.saturating_sub(1);
                 frame[start] = 0x92;
-                (start..range.end, Compression::None)
+                (start..range.end, None)
             }
-            Body::Ignored => (0..0, Compression::None),
+            Body::Ignored => (0..0, None),
         };
-        Self { bytes: Arc::new(frame), range, compression }
+        Self { bytes: Arc::new(frame), range, codec }
     }
 
     /// Reads all of them: how many events there are, or what is wrong with one. Compressed ones may
@@ -57,9 +59,9 @@ impl Entries {
     /// Begins at the first event.
     pub fn read(&self, limit: usize) -> Result<EventReader, FrameError> {
         let part = Part { bytes: Arc::clone(&self.bytes), range: self.range.clone() };
-        let source = match self.compression {
-            Compression::None => Source::Plain(part),
-            compression => Source::Inflated(Inflated::new(part, compression, limit)?),
+        let source = match self.codec {
+            None => Source::Plain(part),
+            Some(codec) => Source::Inflated(Inflated::new(part, codec, limit)?),
         };
         Ok(EventReader { source, at: 0, next: 0 })
     }
@@ -172,7 +174,7 @@ impl AsRef<[u8]> for Part {
 /// Compressed entries, inflated as far as needed.
 struct Inflated {
     inflater: Box<dyn Read + Send>,
-    compression: Compression,
+    codec: Codec,
     /// Where the compressed entries begin in their frame.
     frame_at: usize,
     limit: usize,
@@ -183,11 +185,11 @@ struct Inflated {
 }
 
 impl Inflated {
-    fn new(part: Part, compression: Compression, limit: usize) -> Result<Self, FrameError> {
+    fn new(part: Part, codec: Codec, limit: usize) -> Result<Self, FrameError> {
         let frame_at = part.range.start;
-        let inflater = inflater(Cursor::new(part), compression)
-            .map_err(|error| FrameError::new(frame_at, error_of(&error, compression).into()))?;
-        Ok(Self { inflater, compression, frame_at, limit, held: Vec::new(), forgotten: 0 })
+        let inflater = inflater(Cursor::new(part), codec)
+            .map_err(|error| FrameError::new(frame_at, error_of(&error, codec).into()))?;
+        Ok(Self { inflater, codec, frame_at, limit, held: Vec::new(), forgotten: 0 })
     }
 
     fn forget(&mut self, count: usize) {
@@ -203,7 +205,7 @@ impl Inflated {
         let count = self
             .inflater
             .read(&mut self.held[from..])
-            .map_err(|error| refused(error_of(&error, self.compression)))?;
+            .map_err(|error| refused(error_of(&error, self.codec)))?;
         self.held.truncate(from + count);
         if self.forgotten + self.held.len() > self.limit {
             return Err(refused(InflateError::TooLarge { limit: self.limit }));
@@ -240,11 +242,11 @@ mod tests {
         events
     }
 
-    fn compressed(entries: &[u8], compression: Compression) -> Vec<u8> {
-        match compression {
-            Compression::None => entries.to_vec(),
-            Compression::Zstd => zstd::encode_all(entries, 0).unwrap(),
-            Compression::Gzip => {
+    fn compressed(entries: &[u8], codec: Option<Codec>) -> Vec<u8> {
+        match codec {
+            None => entries.to_vec(),
+            Some(Codec::Zstd) => zstd::encode_all(entries, 0).unwrap(),
+            Some(Codec::Gzip) => {
                 let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
                 encoder.write_all(entries).unwrap();
                 encoder.finish().unwrap()
@@ -287,10 +289,10 @@ mod tests {
     #[test]
     fn what_is_held_of_compressed_entries_is_one_event_and_a_piece() {
         let stream: Vec<u8> = (0..2000).flat_map(|second| entry(second, 1000)).collect();
-        for compression in [Compression::Gzip, Compression::Zstd] {
-            let bytes = compressed(&stream, compression);
+        for codec in [Some(Codec::Gzip), Some(Codec::Zstd)] {
+            let bytes = compressed(&stream, codec);
             let range = 0..bytes.len();
-            let entries = Entries { bytes: Arc::new(bytes), range, compression };
+            let entries = Entries { bytes: Arc::new(bytes), range, codec };
             let mut reader = entries.read(stream.len()).unwrap();
             let mut events = 0;
             while let Some(event) = reader.event().unwrap() {
@@ -299,10 +301,10 @@ mod tests {
                 reader.step();
                 assert!(reader.source.bytes().len() <= 2 * PIECE);
             }
-            assert_eq!(events, 2000, "{compression:?}");
+            assert_eq!(events, 2000, "{codec:?}");
             let refused = entries.check(stream.len() - 1).unwrap_err();
             let reason = InflateError::TooLarge { limit: stream.len() - 1 };
-            assert_eq!(refused.reason, Reason::Inflate(reason), "{compression:?}");
+            assert_eq!(refused.reason, Reason::Inflate(reason), "{codec:?}");
         }
     }
 
@@ -324,8 +326,8 @@ mod tests {
         #[test]
         fn all_at_once_and_one_by_one_are_the_same(
             lengths in prop::collection::vec(0_usize..50_000, 0..12),
-            compression in prop::sample::select(
-                vec![Compression::None, Compression::Gzip, Compression::Zstd]
+            codec in prop::sample::select(
+                vec![None, Some(Codec::Gzip), Some(Codec::Zstd)]
             ),
             members in 1_usize..3,
         ) {
@@ -333,19 +335,15 @@ mod tests {
                 (0..).zip(&lengths).map(|(second, &length)| entry(second, length)).collect();
             let packed: Vec<u8> = entries
                 .chunks(entries.len().div_ceil(members).max(1))
-                .flat_map(|member| compressed(&member.concat(), compression))
+                .flat_map(|member| compressed(&member.concat(), codec))
                 .collect();
             let mut bytes = b"\x93\xa1t\xc6".to_vec();
             bytes.extend_from_slice(&u32::try_from(packed.len()).unwrap().to_be_bytes());
             bytes.extend_from_slice(&packed);
             bytes.extend_from_slice(b"\x81\xaacompressed\xa4");
-            bytes.extend_from_slice(match compression {
-                Compression::None => b"text",
-                Compression::Gzip => b"gzip",
-                Compression::Zstd => b"zstd",
-            });
+            bytes.extend_from_slice(codec.map_or("text", Codec::name).as_bytes());
             // Nothing compressed is no gzip and no zstd.
-            prop_assume!(!entries.is_empty() || compression == Compression::None);
+            prop_assume!(!entries.is_empty() || codec.is_none());
             let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
             let at_once: Vec<_> =
                 frame.events().map(|event| (event.time.seconds, event.record.to_vec())).collect();

@@ -17,10 +17,10 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::inflate::{self, Compression, InflateError};
+use super::inflate::{self, InflateError};
 use crate::model::cursor::{Fault, ReadError, Reader, Token};
 use crate::model::record::{write_map_header, write_str};
-use crate::model::{EventTime, Tag};
+use crate::model::{Codec, EventTime, Tag};
 
 /// What a receiver accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +88,38 @@ pub fn head(tag: &Tag, entries: usize, out: &mut Vec<u8>) {
     write_bin_header(out, entries);
 }
 
-/// Appends what stands behind the entries: the option, with the number of events and, when an
-/// ack is wanted, the chunk's id.
-pub fn tail(events: u32, id: Option<&ChunkId>, out: &mut Vec<u8>) {
-    write_map_header(out, 1 + usize::from(id.is_some()));
-    write_str(out, "size");
-    write_unsigned(out, events);
-    if let Some(id) = id {
-        write_str(out, "chunk");
-        write_str(out, id.as_str());
+/// What stands behind the entries: the option.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tail<'a> {
+    /// The number of events.
+    pub events: u32,
+    /// The chunk's id, when an ack is wanted.
+    pub id: Option<&'a ChunkId>,
+    /// How the entries are compressed, if they are.
+    pub compressed: Option<&'a str>,
+    /// `Add_Option`: further keys and values. Receivers pass over what they do not know.
+    pub added: &'a [(String, String)],
+}
+
+impl Tail<'_> {
+    /// Appends it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let own = 1 + usize::from(self.id.is_some()) + usize::from(self.compressed.is_some());
+        write_map_header(out, own + self.added.len());
+        write_str(out, "size");
+        write_unsigned(out, self.events);
+        if let Some(id) = self.id {
+            write_str(out, "chunk");
+            write_str(out, id.as_str());
+        }
+        if let Some(name) = self.compressed {
+            write_str(out, "compressed");
+            write_str(out, name);
+        }
+        for (key, value) in self.added {
+            write_str(out, key);
+            write_str(out, value);
+        }
     }
 }
 
@@ -350,7 +373,7 @@ pub enum Body {
     /// Message mode: the time and the record, one after the other.
     One(Range<usize>),
     /// Entries, one after the other, perhaps compressed.
-    Entries(Range<usize>, Compression),
+    Entries(Range<usize>, Option<Codec>),
     /// Metrics or traces: acknowledged, so that they are not sent for ever, and not read.
     Ignored,
 }
@@ -416,7 +439,7 @@ impl<'a> Outline<'a> {
         inside.array("entries")?;
         reader.skip_inside(1)?;
         // Without its header, the array is the same stream of entries that PackedForward has.
-        let body = Body::Entries(inside.at()..reader.at(), Compression::None);
+        let body = Body::Entries(inside.at()..reader.at(), None);
         let option = read_option(reader, elements - 2, limits)?;
         Ok(Self::new(tag, Mode::Forward, option, body))
     }
@@ -429,12 +452,12 @@ impl<'a> Outline<'a> {
         limits: &Limits,
     ) -> Result<Self, FrameError> {
         let option = read_option(reader, elements - 2, limits)?;
-        let compression = compression_of(&option, entries.start)?;
-        let mode = match compression {
-            Compression::None => Mode::PackedForward,
-            Compression::Gzip | Compression::Zstd => Mode::CompressedPackedForward,
+        let codec = codec_of(&option, entries.start)?;
+        let mode = match codec {
+            None => Mode::PackedForward,
+            Some(_) => Mode::CompressedPackedForward,
         };
-        Ok(Self::new(tag, mode, option, Body::Entries(entries, compression)))
+        Ok(Self::new(tag, mode, option, Body::Entries(entries, codec)))
     }
 
     fn new(tag: &'a str, mode: Mode, option: FrameOption<'a>, body: Body) -> Self {
@@ -454,15 +477,15 @@ impl<'a> Frame<'a> {
                 let event = read_one(&bytes[at], option.metadata)?;
                 (Entries::One(event), 1)
             }
-            Body::Entries(range, Compression::None) => {
+            Body::Entries(range, None) => {
                 let stream = &bytes[range.clone()];
                 let events = count_events(stream)
                     .map_err(|error| FrameError { at: range.start + error.at, ..error })?;
                 (Entries::Stream(stream.into()), events)
             }
-            Body::Entries(range, compression) => {
+            Body::Entries(range, Some(codec)) => {
                 let at = range.start;
-                let inflated = inflate::inflate(&bytes[range], compression, limits.inflated)
+                let inflated = inflate::inflate(&bytes[range], codec, limits.inflated)
                     .map_err(|error| FrameError::new(at, error.into()))?;
                 let events = count_events(&inflated)
                     .map_err(|error| FrameError { place: Place::Inflated, ..error })?;
@@ -681,11 +704,11 @@ fn is_no_log(option: &FrameOption<'_>) -> bool {
     matches!(option.signal, Some(1 | 2))
 }
 
-fn compression_of(option: &FrameOption<'_>, at: usize) -> Result<Compression, FrameError> {
+fn codec_of(option: &FrameOption<'_>, at: usize) -> Result<Option<Codec>, FrameError> {
     match option.compressed {
-        None | Some(b"text") => Ok(Compression::None),
-        Some(b"gzip") => Ok(Compression::Gzip),
-        Some(b"zstd") => Ok(Compression::Zstd),
+        None | Some(b"text") => Ok(None),
+        Some(b"gzip") => Ok(Some(Codec::Gzip)),
+        Some(b"zstd") => Ok(Some(Codec::Zstd)),
         Some(other) => {
             let shown = other.get(..32).unwrap_or(other).escape_ascii().to_string();
             Err(FrameError::new(at, Reason::Compression(shown)))
@@ -703,7 +726,7 @@ mod tests {
         let mut out = Vec::new();
         head(&Tag::new(tag), entries.len(), &mut out);
         out.extend_from_slice(entries);
-        tail(events, id, &mut out);
+        Tail { events, id, ..Tail::default() }.encode(&mut out);
         out
     }
 
@@ -737,7 +760,7 @@ mod tests {
             (65_536, vec![0xce, 0, 1, 0, 0]),
         ] {
             let mut out = Vec::new();
-            tail(events, None, &mut out);
+            Tail { events, ..Tail::default() }.encode(&mut out);
             assert_eq!(out, [&[0x81, 0xa4][..], b"size", &number].concat(), "{events}");
         }
     }

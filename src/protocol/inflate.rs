@@ -10,30 +10,11 @@ use std::io::{self, BufRead, ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::model::Codec;
+
 /// How far back zstd data may refer, as a power of two: 8 MiB, which the reader holds. It is what
 /// every compressor keeps to that was not told otherwise.
 const ZSTD_WINDOW_LOG: u32 = 23;
-
-/// How a frame's entries are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// `gzip`.
-    Gzip,
-    /// `zstd`.
-    Zstd,
-}
-
-impl Compression {
-    fn name(self) -> &'static str {
-        match self {
-            Self::None => "plain",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
-    }
-}
 
 /// Why compressed entries were not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,12 +36,11 @@ pub enum InflateError {
 /// What `compressed` holds, as it is read.
 pub fn inflater<'a>(
     compressed: impl BufRead + Send + 'a,
-    compression: Compression,
+    codec: Codec,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
-    Ok(match compression {
-        Compression::None => Box::new(compressed),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(compressed)),
-        Compression::Zstd => {
+    Ok(match codec {
+        Codec::Gzip => Box::new(MultiGzDecoder::new(compressed)),
+        Codec::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(compressed)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
             Box::new(decoder)
@@ -69,26 +49,22 @@ pub fn inflater<'a>(
 }
 
 /// What went wrong while data compressed so were read.
-pub fn error_of(error: &io::Error, compression: Compression) -> InflateError {
+pub fn error_of(error: &io::Error, codec: Codec) -> InflateError {
     match error.kind() {
-        ErrorKind::UnexpectedEof => InflateError::CutOff(compression.name()),
-        _ => InflateError::Broken(compression.name(), error.to_string()),
+        ErrorKind::UnexpectedEof => InflateError::CutOff(codec.name()),
+        _ => InflateError::Broken(codec.name(), error.to_string()),
     }
 }
 
 /// Inflates every member in `compressed`, to at most `limit` bytes.
-pub fn inflate(
-    compressed: &[u8],
-    compression: Compression,
-    limit: usize,
-) -> Result<Vec<u8>, InflateError> {
+pub fn inflate(compressed: &[u8], codec: Codec, limit: usize) -> Result<Vec<u8>, InflateError> {
     let mut inflated = Vec::new();
     // One byte more than may be: reaching it shows the limit is passed, and a stream of exactly
     // `limit` bytes is still read to its end, where the checksum is.
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    inflater(compressed, compression)
+    inflater(compressed, codec)
         .and_then(|inflater| inflater.take(most).read_to_end(&mut inflated))
-        .map_err(|error| error_of(&error, compression))?;
+        .map_err(|error| error_of(&error, codec))?;
     if inflated.len() > limit {
         return Err(InflateError::TooLarge { limit });
     }
@@ -99,17 +75,17 @@ pub fn inflate(
 mod tests {
     use std::io::Write;
 
-    use flate2::Compression as Level;
+    use flate2::Compression;
     use flate2::write::GzEncoder;
 
     use super::*;
 
     fn gunzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
-        inflate(bytes, Compression::Gzip, limit)
+        inflate(bytes, Codec::Gzip, limit)
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Level::default());
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     }
@@ -155,7 +131,7 @@ mod tests {
 
     #[test]
     fn zstd_is_held_to_the_same_as_gzip() {
-        let unzstd = |bytes: &[u8], limit| inflate(bytes, Compression::Zstd, limit);
+        let unzstd = |bytes: &[u8], limit| inflate(bytes, Codec::Zstd, limit);
         let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 0).unwrap();
         let two = [zstd(b"one,"), zstd(b""), zstd(b"two")].concat();
         assert_eq!(unzstd(&two, 7).unwrap(), b"one,two");
@@ -179,7 +155,7 @@ mod tests {
         encoder.flush().unwrap();
         encoder.write_all(&[7; 100]).unwrap();
         let large = encoder.finish().unwrap();
-        let refused = inflate(&large, Compression::Zstd, 1000);
+        let refused = inflate(&large, Codec::Zstd, 1000);
         assert!(matches!(refused, Err(InflateError::Broken("zstd", _))), "{refused:?}");
     }
 }

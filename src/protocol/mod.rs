@@ -1,7 +1,7 @@
 //! The forward protocol, version 1.5: bytes in, bytes out.
 //!
 //! ```text
-//! sender:    chunk ── frame::head, frame::tail ──▶ bytes …   bytes ── ack::AckDecoder ──▶ chunk ids
+//! sender:    chunk ── frame::head, frame::Tail ──▶ bytes …   bytes ── ack::AckDecoder ──▶ chunk ids
 //!            bytes ── handshake::MessageReader ──▶ Helo ──▶ PING, AwaitingPong ──▶ Session
 //! receiver:  bytes ── model::cursor::Scanner ──▶ whole frames ── frame::Frame ──▶ events, ack::encode ──▶ bytes
 //! ```
@@ -16,6 +16,7 @@ pub mod frame;
 pub mod handshake;
 pub mod inflate;
 pub mod json;
+pub mod seconds;
 
 pub use ack::{AckDecoder, AckError};
 pub use entries::{Entries, EventReader};

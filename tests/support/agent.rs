@@ -1,7 +1,7 @@
 //! The agent as its users run it: the binary, a configuration file, signals.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -24,6 +24,7 @@ pub struct Told {
     listen: Option<Vec<String>>,
     filters: Vec<Vec<String>>,
     output: Vec<String>,
+    more: String,
     environment: Vec<(String, String)>,
 }
 
@@ -39,6 +40,7 @@ impl Told {
             listen: None,
             filters: Vec::new(),
             output: Vec::new(),
+            more: String::new(),
             environment: vec![
                 ("HOSTNAME".to_owned(), "pod-1".to_owned()),
                 ("POD_NAMESPACE".to_owned(), "shop".to_owned()),
@@ -94,6 +96,12 @@ impl Told {
         self
     }
 
+    /// Further sections, as they stand in the file.
+    pub fn more(mut self, sections: &str) -> Self {
+        self.more.push_str(sections);
+        self
+    }
+
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -119,11 +127,31 @@ impl Told {
             "[SERVICE]\n    {}\n    Parsers_File parsers.conf\n{tail}{listen}\
              [FILTER]\n    Name record_modifier\n    Match *\n    Record hostname ${{HOSTNAME}}\n    \
              Record namespace ${{POD_NAMESPACE}}\n{filters}\
-             [OUTPUT]\n    Name forward\n    Match *\n    Host 127.0.0.1\n    Port {}\n{}",
+             [OUTPUT]\n    Name forward\n    Match *\n    Host 127.0.0.1\n    Port {}\n{}{}",
             self.service.join("\n    "),
             self.port,
             self.output.iter().map(|line| format!("    {line}\n")).collect::<String>(),
+            self.more,
         )
+    }
+
+    /// What `check` says of it.
+    pub fn check(&self) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let config = self.write_into(directory.path());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_log-ambassador"));
+        command.env_clear().envs(self.environment.iter().cloned());
+        let output = command.arg("check").arg("-c").arg(&config).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    }
+
+    fn write_into(&self, directory: &Path) -> PathBuf {
+        let config = directory.join("fluent-bit.conf");
+        std::fs::write(&config, self.configuration()).unwrap();
+        let parsers = include_str!("../../config/parsers.conf");
+        std::fs::write(directory.join("parsers.conf"), parsers).unwrap();
+        config
     }
 
     /// Starts the agent.
@@ -134,10 +162,7 @@ impl Told {
     /// Starts it by a program that takes a command line behind its arguments and becomes it.
     pub fn start_inside(&self, wrapper: &[&str]) -> TestAgent {
         let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("fluent-bit.conf");
-        std::fs::write(&config, self.configuration()).unwrap();
-        let parsers = include_str!("../../config/parsers.conf");
-        std::fs::write(directory.path().join("parsers.conf"), parsers).unwrap();
+        let config = self.write_into(directory.path());
         let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_log-ambassador")]);
         let mut command = Command::new(words.next().expect("at least the agent"));
         command

@@ -17,13 +17,17 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha512};
 
 use super::ReservedPort;
 
@@ -61,12 +65,40 @@ struct State {
     chunks_refused: usize,
     connections: usize,
     /// Open connections, to be cut by a stop. A closed one leaves `None`.
-    open: Vec<Option<TcpStream>>,
+    open: Vec<Option<Stream>>,
+    door: Door,
+    /// Who shook hands: the name and the user.
+    guests: Vec<(String, String)>,
+    /// The options of the frames.
+    options: Vec<Json>,
+    /// Connections that the sender closed as it should: inside TLS, with its last word.
+    closed_well: usize,
     /// What the sender did wrong.
     faults: Vec<String>,
     /// The port is open.
     listens: bool,
     stopped: bool,
+}
+
+/// What it wants of a connection before it takes frames. `behaves` leaves it alone.
+#[derive(Clone, Default)]
+struct Door {
+    tls: Option<Arc<ServerConfig>>,
+    shared_key: Option<String>,
+    users: Vec<(String, String)>,
+    name: Option<String>,
+    denies_keepalive: bool,
+    pong: Pong,
+}
+
+/// How it answers a right PING.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Pong {
+    #[default]
+    Well,
+    WithWrongDigest,
+    NotAtAll,
+    ByClosing,
 }
 
 /// How it treats senders; by default, well.
@@ -102,6 +134,80 @@ impl FakeFluentd {
         Self { shared, port }
     }
 
+    /// Listens on a Unix socket beside its port.
+    pub fn listens_at(self, path: &Path) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let shared = Arc::clone(&self.shared);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                serve(Stream::Unix(stream), &shared);
+            }
+        });
+        self
+    }
+
+    // ---- What it wants of connections. Holds for those that come from now on.
+
+    /// Speaks TLS.
+    pub fn speaks_tls(self, config: Arc<ServerConfig>) -> Self {
+        self.opens(|door| door.tls = Some(config))
+    }
+
+    /// Wants a shared key.
+    pub fn demands_key(self, key: &str) -> Self {
+        self.opens(|door| door.shared_key = Some(key.to_owned()))
+    }
+
+    /// Wants one of these users, beside a shared key.
+    pub fn demands_user(self, name: &str, password: &str) -> Self {
+        self.opens(|door| door.users.push((name.to_owned(), password.to_owned())))
+    }
+
+    /// Calls itself so in its PONG.
+    pub fn calls_itself(self, name: &str) -> Self {
+        self.opens(|door| door.name = Some(name.to_owned()))
+    }
+
+    /// Says `keepalive: false`, and closes each connection after one acknowledged frame.
+    pub fn denies_keepalive(self) -> Self {
+        self.opens(|door| door.denies_keepalive = true).hangs_up_after(1)
+    }
+
+    /// Answers a right PING with a digest that proves nothing.
+    pub fn does_not_know_the_key(self) -> Self {
+        self.opens(|door| door.pong = Pong::WithWrongDigest)
+    }
+
+    /// Never answers a PING.
+    pub fn never_answers_ping(self) -> Self {
+        self.opens(|door| door.pong = Pong::NotAtAll)
+    }
+
+    /// Closes the connection instead of answering a PING, as Fluent Bit does.
+    pub fn closes_instead_of_pong(self) -> Self {
+        self.opens(|door| door.pong = Pong::ByClosing)
+    }
+
+    fn opens(self, change: impl FnOnce(&mut Door)) -> Self {
+        change(&mut self.shared.lock().door);
+        self
+    }
+
+    /// Who shook hands so far: names and users.
+    pub fn guests(&self) -> Vec<(String, String)> {
+        self.ask(|state| state.guests.clone())
+    }
+
+    /// The options of the frames that have arrived.
+    pub fn options(&self) -> Vec<Json> {
+        self.ask(|state| state.options.clone())
+    }
+
+    /// How many connections the sender has closed as it should.
+    pub fn closed_well(&self) -> usize {
+        self.ask(|state| state.closed_well)
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port.address().port()
@@ -115,13 +221,14 @@ impl FakeFluentd {
         }
         state.stopped = true;
         for stream in state.open.iter_mut().filter_map(Option::take) {
-            stream.shutdown(Shutdown::Both).ok();
+            stream.shutdown().ok();
         }
         self.shared.changed.notify_all();
         // Wakes the thread that accepts: it closes the port and says so.
         drop(TcpStream::connect(self.port.address()));
         while state.listens {
-            state = self.shared.changed.wait(state).unwrap();
+            let changed = self.shared.changed.wait(state);
+            state = changed.unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
 
@@ -280,6 +387,13 @@ impl FakeFluentd {
         std::mem::take(&mut self.shared.lock().faults)
     }
 
+    /// Waits until every connection has ended, and returns what the senders did wrong.
+    pub fn faults_of_those_who_left(&self, within: Duration) -> Vec<String> {
+        let has_ended = |state: &State| state.open.iter().flatten().next().is_none();
+        self.shared.wait("the end of all connections", within, |s| has_ended(s).then_some(()));
+        self.take_faults()
+    }
+
     fn with(self, change: impl FnOnce(&mut Behaviour)) -> Self {
         change(&mut self.shared.lock().behaviour);
         self.shared.changed.notify_all();
@@ -359,17 +473,11 @@ fn accept_on(listener: TcpListener, shared: Arc<Shared>) {
     drop(state);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let mut state = shared.lock();
-            if state.stopped {
+            if shared.lock().stopped {
                 break;
             }
-            state.connections += 1;
-            let number = state.open.len();
-            state.open.push(stream.try_clone().ok());
-            drop(state);
-            shared.changed.notify_all();
-            let shared = Arc::clone(&shared);
-            thread::spawn(move || Connection { stream, shared, acked: 0 }.serve(number));
+            stream.set_nodelay(true).ok();
+            serve(Stream::Tcp(stream), &shared);
         }
         drop(listener);
         shared.lock().listens = false;
@@ -377,8 +485,88 @@ fn accept_on(listener: TcpListener, shared: Arc<Shared>) {
     });
 }
 
+fn serve(stream: Stream, shared: &Arc<Shared>) {
+    let mut state = shared.lock();
+    state.connections += 1;
+    let number = state.open.len();
+    state.open.push(stream.try_clone().ok());
+    let door = state.door.clone();
+    drop(state);
+    shared.changed.notify_all();
+    let shared = Arc::clone(shared);
+    thread::spawn(move || {
+        let Ok(talk) = talk_over(&stream, &door) else {
+            return;
+        };
+        let incoming = BufReader::with_capacity(64 << 10, talk);
+        Connection { incoming, stream, door, shared, acked: 0 }.serve(number);
+    });
+}
+
+/// The connection as bytes: inside TLS, if that is spoken.
+fn talk_over(stream: &Stream, door: &Door) -> io::Result<Box<dyn Talk>> {
+    let stream = stream.try_clone()?;
+    Ok(match &door.tls {
+        None => Box::new(stream),
+        Some(config) => {
+            let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+            Box::new(StreamOwned::new(session, stream))
+        }
+    })
+}
+
+trait Talk: Read + Write {}
+
+impl<T: Read + Write> Talk for T {}
+
+/// A connected socket.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+        })
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(bytes),
+            Self::Unix(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 struct Connection {
-    stream: TcpStream,
+    incoming: BufReader<Box<dyn Talk>>,
+    stream: Stream,
+    door: Door,
     shared: Arc<Shared>,
     acked: usize,
 }
@@ -401,7 +589,10 @@ impl From<io::Error> for Close {
 
 impl Connection {
     fn serve(mut self, number: usize) {
-        let end = self.take_chunks();
+        let end = self.shake_hands().and_then(|()| self.take_chunks());
+        // Inside TLS, an end without its last word is an error.
+        let closed_well =
+            matches!(end, Err(Close::Over)) && matches!(self.incoming.read(&mut [0]), Ok(0));
         let mut state = self.shared.lock();
         if let Some(open) = state.open.get_mut(number) {
             *open = None;
@@ -409,22 +600,21 @@ impl Connection {
         if let Err(Close::Fault(fault)) = end {
             state.faults.push(fault);
         }
+        state.closed_well += usize::from(closed_well);
         drop(state);
-        self.stream.shutdown(Shutdown::Both).ok();
+        self.stream.shutdown().ok();
         self.shared.changed.notify_all();
     }
 
     fn take_chunks(&mut self) -> Result<(), Close> {
-        self.stream.set_nodelay(true)?;
         if self.behaviour().greets_with_helo {
-            self.stream.write_all(HELO)?;
+            self.say(HELO)?;
         }
-        let mut incoming = BufReader::with_capacity(64 << 10, self.stream.try_clone()?);
         loop {
             self.wait_while_stalling()?;
-            let frame = match Value::read(&mut incoming) {
+            let frame = match Value::read(&mut self.incoming) {
                 Ok(frame) => frame,
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(error) if is_bad_value(&error) => {
                     return Err(Close::Fault(error.to_string()));
                 }
                 Err(_) => return Err(Close::Over),
@@ -440,9 +630,88 @@ impl Connection {
         }
     }
 
+    fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let talk = self.incoming.get_mut();
+        talk.write_all(bytes)?;
+        talk.flush()
+    }
+
+    /// Greets, checks the PING and answers it, by the specification and with no code of ours.
+    fn shake_hands(&mut self) -> Result<(), Close> {
+        let Some(key) = self.door.shared_key.clone() else {
+            return Ok(());
+        };
+        let mut helo = HELO.to_vec();
+        if self.door.denies_keepalive {
+            *helo.last_mut().unwrap() = 0xc2;
+        }
+        self.say(&helo)?;
+        let Value::Array(ping) = Value::read(&mut self.incoming)? else {
+            return Err(Close::Fault("a PING is an array".to_owned()));
+        };
+        let texts: Vec<&[u8]> = ping.iter().map(Value::text).collect();
+        let [b"PING", name, salt, digest, user, password_digest] = texts[..] else {
+            return Err(Close::Fault(format!("a PING is {ping:?}")));
+        };
+        if salt.len() != 32 || ping.iter().any(|part| !matches!(part, Value::Str(_))) {
+            return Err(Close::Fault(
+                "what every server takes is 32 characters in a str".to_owned(),
+            ));
+        }
+        let server = self.door.name.clone().unwrap_or_else(|| "fake.fluentd".to_owned());
+        let nonce = &HELO[15..31];
+        let auth = &HELO[38..54];
+        let password = self.door.users.iter().find(|(known, _)| known.as_bytes() == user);
+        let refusal = if hex_digest(&[salt, name, nonce, key.as_bytes()]) != digest {
+            Some("shared_key mismatch")
+        } else if !self.door.users.is_empty()
+            && password.is_none_or(|(_, password)| {
+                hex_digest(&[auth, user, password.as_bytes()]) != password_digest
+            })
+        {
+            Some("username/password mismatch")
+        } else {
+            None
+        };
+        let mut pong = b"\x95\xa4PONG".to_vec();
+        if let Some(refusal) = refusal {
+            pong.push(0xc2);
+            for text in [refusal, "", ""] {
+                Value::Str(text.into()).write(&mut pong);
+            }
+            self.say(&pong)?;
+            return Err(Close::AsTold);
+        }
+        match self.door.pong {
+            Pong::NotAtAll => {
+                self.incoming.read_exact(&mut [0])?;
+                return Err(Close::Fault("something came before the PONG".to_owned()));
+            }
+            Pong::ByClosing => return Err(Close::AsTold),
+            Pong::Well | Pong::WithWrongDigest => {}
+        }
+        let mut proof = hex_digest(&[salt, server.as_bytes(), nonce, key.as_bytes()]);
+        if self.door.pong == Pong::WithWrongDigest {
+            proof.rotate_left(1);
+        }
+        pong.push(0xc3);
+        Value::Str(Vec::new()).write(&mut pong);
+        Value::Str(server.into()).write(&mut pong);
+        Value::Str(proof).write(&mut pong);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.shared.lock().guests.push((text(name), text(user)));
+        self.shared.changed.notify_all();
+        // In pieces: a message may come in any.
+        for piece in pong.chunks(50) {
+            self.say(piece)?;
+        }
+        Ok(())
+    }
+
     fn keep(&mut self, chunk: Chunk, behaviour: &Behaviour) -> Result<(), Close> {
-        let Chunk { contents, id } = chunk;
+        let Chunk { contents, id, option } = chunk;
         let mut state = self.shared.lock();
+        state.options.push(option);
         match contents {
             Contents::Refused => {
                 state.chunks_refused += 1;
@@ -494,7 +763,7 @@ impl Connection {
         }
         let pieces = if behaviour.splits_acks { 1 } else { ack.len() };
         for piece in ack.chunks(pieces) {
-            self.stream.write_all(piece)?;
+            self.say(piece)?;
         }
         self.acked += 1;
         match behaviour.hangs_up_after {
@@ -523,6 +792,12 @@ impl Connection {
     }
 }
 
+/// Not so: a handshake of TLS that failed.
+fn is_bad_value(error: &io::Error) -> bool {
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    error.kind() == io::ErrorKind::InvalidData && !is_tls
+}
+
 /// `["HELO", {"nonce": 16 bytes, "auth": 16 bytes, "keepalive": true}]`, as Fluentd writes it.
 const HELO: &[u8] = b"\x92\xa4HELO\x83\xa5nonce\xc4\x10\xde\xad\xbe\xef\0\x01\x02\x03\xfc\xfd\xfe\xff\x10\x20\x30\x40\
 \xa4auth\xc4\x10\xca\xfe\xba\xbe\xf0\xf1\xf2\xf3\xf4\xf5\xf6\xf7\xf8\xf9\xfa\xfb\xa9keepalive\xc3";
@@ -532,6 +807,8 @@ struct Chunk {
     contents: Contents,
     /// As it was written: a str or a bin.
     id: Option<Value>,
+    /// All of it.
+    option: Json,
 }
 
 enum Contents {
@@ -559,7 +836,9 @@ impl Chunk {
             Value::Int(_) | Value::Ext(..) => Some(elements.next().ok_or("no record")?),
             _ => None,
         };
-        let option = match elements.next() {
+        let option = elements.next();
+        let shown = option.as_ref().map_or(Json::Null, Value::json);
+        let option = match option {
             Some(Value::Map(pairs)) => ChunkOption::of(&pairs)?,
             None | Some(Value::Nil) => ChunkOption::default(),
             Some(other) => return Err(format!("the option is {other:?}")),
@@ -578,7 +857,7 @@ impl Chunk {
             Some(size) if size != count && !matches!(contents, Contents::Refused) => {
                 Err(format!("size says {size}, and there are {count} entries"))
             }
-            _ => Ok(Self { contents, id: option.chunk }),
+            _ => Ok(Self { contents, id: option.chunk, option: shown }),
         }
     }
 
@@ -719,6 +998,12 @@ impl ChunkOption {
             _ => Err(format!("the chunk id '{}' is not base64 of 16 bytes", text.escape_ascii())),
         }
     }
+}
+
+/// SHA-512 of parts one after another, in hexadecimal characters.
+fn hex_digest(parts: &[&[u8]]) -> Vec<u8> {
+    let digest = Sha512::digest(parts.concat());
+    digest.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
 }
 
 /// A MessagePack value, read from a stream as it comes.

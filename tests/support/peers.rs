@@ -32,11 +32,17 @@ struct Seen {
 /// It takes every mode and acknowledges *before* it hands out the entries. Numbers above 2^53
 /// lose digits, and a str that begins with U+001F or Syriac comes out as bytes.
 pub fn npm_fluent_server() -> NpmFluentServer {
-    let mut process =
-        node("fluent_server.js").stdout(Stdio::piped()).spawn().expect("node is installed");
+    npm_fluent_server_with(&serde_json::json!({}))
+}
+
+/// The same with options: what `FluentServer` takes, and `tlsFiles` (names of PEM files).
+pub fn npm_fluent_server_with(options: &Json) -> NpmFluentServer {
+    let mut command = node("fluent_server.js");
+    command.arg(options.to_string()).stdout(Stdio::piped());
+    let mut process = command.spawn().expect("node is installed");
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let first = lines.next().expect("node says where it listens").unwrap();
-    let port = serde_json::from_str::<Json>(&first).unwrap()["port"].as_u64().expect("a port");
+    let port = serde_json::from_str::<Json>(&first).unwrap()["port"].as_u64().unwrap_or(0);
     let seen = Arc::new(Seen::default());
     let keep = Arc::clone(&seen);
     thread::spawn(move || {

@@ -1,0 +1,93 @@
+//! Shakes hands, where a shared key is configured.
+//!
+//! In:  a fresh connection, and what we have to show
+//! Out: whether the connection may be kept, or why there is none. The server speaks first; each
+//!      of its messages may take its time and no longer.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::settings::Security;
+use super::wire::Wire;
+use super::{Failure, broken};
+use crate::model::Secret;
+use crate::protocol::handshake::{Credentials, HELO, Helo, MessageReader, PONG, Random, User};
+
+/// How long each message of the server may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Shakes hands. False: the server closes the connection after each frame that it answers.
+pub(super) async fn shake_hands(
+    wire: &mut Wire,
+    security: &Security,
+    salt: Random,
+) -> Result<bool, Failure> {
+    // Read anew for each connection: a Secret that Kubernetes has replaced holds at once.
+    let credentials = security.read()?;
+    let mut reader = MessageReader::default();
+    let helo = match timeout(LIMIT, next_message(wire, &mut reader, HELO)).await {
+        Ok(helo) => Helo::decode(&helo?)?,
+        Err(_) => return Err(Failure::NoHelo { limit: LIMIT }),
+    };
+    let mut ping = Vec::new();
+    let awaiting = helo.answer(&credentials, salt, &mut ping);
+    let exchange = async {
+        write_all(wire, &ping).await?;
+        next_message(wire, &mut reader, PONG).await
+    };
+    let pong = match timeout(LIMIT, exchange).await {
+        Ok(Err(Failure::Closed)) => return Err(Failure::ClosedInsteadOfPong),
+        Ok(pong) => pong?,
+        Err(_) => return Err(Failure::NoPong { limit: LIMIT }),
+    };
+    let session = awaiting.check(&pong)?;
+    tracing::debug!(server = %session.server, keepalive = session.keepalive, "shook hands");
+    Ok(session.keepalive)
+}
+
+impl Security {
+    /// What we show to servers, as it is now.
+    pub(super) fn read(&self) -> Result<Credentials, Failure> {
+        let shared_key = self.shared_key.read()?;
+        let user = match &self.user {
+            None => None,
+            Some((name, password)) => {
+                let password = match password {
+                    Some(password) => password.read()?,
+                    None => Secret::new(""),
+                };
+                Some(User { name: name.clone(), password })
+            }
+        };
+        Ok(Credentials { name: self.self_hostname.clone(), shared_key, user })
+    }
+}
+
+async fn next_message(
+    wire: &mut Wire,
+    reader: &mut MessageReader,
+    name: &'static str,
+) -> Result<Vec<u8>, Failure> {
+    loop {
+        if let Some(message) = reader.next(name)? {
+            return Ok(message);
+        }
+        let mut bytes = [0; 1024];
+        match poll_fn(|cx| wire.poll_read(cx, &mut bytes)).await.map_err(broken)? {
+            0 => return Err(Failure::Closed),
+            count => reader.feed(&bytes[..count]),
+        }
+    }
+}
+
+async fn write_all(wire: &mut Wire, bytes: &[u8]) -> Result<(), Failure> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = poll_fn(|cx| wire.poll_write(cx, &[IoSlice::new(rest)])).await;
+        rest = &rest[written.map_err(broken)?..];
+    }
+    poll_fn(|cx| wire.poll_flush(cx)).await.map_err(broken)
+}

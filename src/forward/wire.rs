@@ -1,0 +1,169 @@
+//! What a connection is made of: TCP or a Unix socket, with TLS or without.
+//!
+//! In:  a connected socket, perhaps inside TLS
+//! Out: bytes read and written. Without TLS the parts of a frame go to the kernel as they lie in
+//!      memory; with it they are copied once, encrypted.
+
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::tls::ClientStream;
+
+/// See the head of this file.
+pub(super) enum Wire {
+    /// As it is.
+    Plain(Socket),
+    /// Inside TLS.
+    Tls(Box<ClientStream<Socket>>),
+}
+
+/// A connected socket.
+pub(super) enum Socket {
+    /// `Host` and `Port`.
+    Tcp(TcpStream),
+    /// `Unix_Path`.
+    Unix(UnixStream),
+}
+
+impl Wire {
+    fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Has our kernel confirm what came without waiting for something to send along. A receiver
+    /// that has not switched Nagle's algorithm off sends its next acknowledgement only then: with
+    /// a small `Mem_Buf_Limit` each of them would cost the 40 ms that kernels wait. Linux takes
+    /// this back by itself, so it is asked for at every read.
+    pub(super) fn confirm_at_once(&self) {
+        #[cfg(target_os = "linux")]
+        if let Socket::Tcp(stream) = self.socket()
+            && let Err(error) = socket2::SockRef::from(stream).set_tcp_quickack(true)
+        {
+            tracing::debug!(%error, "cannot switch delayed confirmations off");
+        }
+    }
+
+    /// Writes some of `parts`, and says how much.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, parts),
+        }
+    }
+
+    /// Waits until the kernel has all that was written.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            // A socket keeps nothing back.
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    /// Reads what is there into `buffer`, and says how much; 0 is the end.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(match self {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, &mut buffer),
+        })?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+}
+
+/// A TLS connection ends with a word, so that the other side knows that nothing was cut off.
+/// Nobody waits for it: what the kernel does not take at once is not said.
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Self::Tls(stream) = self {
+            let (socket, session) = stream.get_mut();
+            session.send_close_notify();
+            while session.wants_write() && session.write_tls(&mut TryWrite(socket)).is_ok() {}
+        }
+    }
+}
+
+struct TryWrite<'a>(&'a Socket);
+
+impl Write for TryWrite<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0 {
+            Socket::Tcp(stream) => stream.try_write(bytes),
+            Socket::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
