@@ -20,12 +20,13 @@ use crate::config::Config;
 use crate::filter::Filter;
 use crate::forward::{Connector, Inlet, StartError, Upstream};
 use crate::ingest::{
-    Controls, Drain, Encoder, Frames, Ingest, Input, Outlet, Pace, Parts, Waker, waker,
+    Controls, Drain, Encoder, Frames, Ingest, Input, Joining, Outlet, Pace, Parts, Waker, waker,
 };
 use crate::listen::{Handover, ListenError, Listener, Portions};
 use crate::model::{Counters, Selector};
 use crate::parse::Parser;
-use crate::tail::Tail;
+use crate::parse::multiline::{Group, MultilineError};
+use crate::tail::{Joins, ReadBuffer, Tail};
 use crate::{forward, tail};
 
 /// How long clients may take to read their last acknowledgements, when everything else is done.
@@ -70,6 +71,8 @@ pub struct Options {
     pub pace: Option<u32>,
     /// For replays: every file is complete, so the drain begins at once.
     pub drain_at_once: bool,
+    /// For benches: files are not compared with what they held before.
+    pub trusts_files: bool,
 }
 
 /// How it ended.
@@ -112,6 +115,11 @@ pub async fn run(
         controls: Arc::clone(&controls),
         drain: Drain::new(config.service.drain_quiet, grace),
         exit_when: config.service.exit_when.clone(),
+        buffer: if options.trusts_files {
+            ReadBuffer::trusting_files()
+        } else {
+            ReadBuffer::default()
+        },
         pace: options.pace.map(|per_second| Pace::new(per_second, Instant::now())),
         counters: Arc::clone(&counters),
     });
@@ -224,9 +232,12 @@ fn build_inputs(
         .map_err(|reason| setting(&settings.name, "tail", reason))?;
         let parser = parser_of(settings, config)?;
         let encoder = Encoder::new(settings, parser, added, Arc::clone(counters));
-        let budget = Budget::new(settings.mem_buf_limit, Arc::new(wake(waker)));
+        let joining = joining_of(settings, config)?;
+        let room = settings.mem_buf_limit - joining.as_ref().map_or(0, Joining::most);
+        let budget = Budget::new(room, Arc::new(wake(waker)));
         let chunks = OpenChunks::new(budget, config.service.flush, Box::new(random));
-        inputs.push(Input::new(tail, chunks, encoder, Arc::clone(counters)));
+        let input = Input::new(tail, chunks, encoder, Arc::clone(counters));
+        inputs.push(input.joining(joining));
     }
     Ok((inputs, stores.opened.into_iter().map(|(_, store, inputs, _)| (store, inputs)).collect()))
 }
@@ -286,13 +297,43 @@ impl OpenStores {
 
 /// A parser that does not exist was warned of; its lines go out as text, as in Fluent Bit.
 fn parser_of(settings: &tail::Settings, config: &Config) -> Result<Option<Parser>, AgentError> {
-    let named = |name: &String| config.parsers.iter().find(|definition| definition.name == *name);
-    let Some(definition) = settings.parser.as_ref().and_then(named) else {
+    let Some(definition) = settings.parser.as_ref().and_then(|name| config.parser(name)) else {
         return Ok(None);
     };
     let parser = Parser::compile(definition)
         .map_err(|reason| setting(&definition.name, "parser", reason))?;
     Ok(Some(parser))
+}
+
+/// A quarter of the memory limit is for lines that wait to be joined.
+fn joining_of(settings: &tail::Settings, config: &Config) -> Result<Option<Joining>, AgentError> {
+    let group = group_of(settings, config)
+        .map_err(|reason| setting(&settings.name, "multiline", reason))?;
+    Ok(group.map(|group| Joining::new(group, settings.mem_buf_limit / 4)))
+}
+
+/// The names were looked up when they were read.
+fn group_of(settings: &tail::Settings, config: &Config) -> Result<Option<Group>, MultilineError> {
+    let limit = config.service.multiline_limit;
+    let parser = |name: &String| config.parser(name);
+    let group = match &settings.joins {
+        Joins::Nothing => return Ok(None),
+        Joins::Parsers(names) => {
+            let named = names.iter().filter_map(|name| config.multiline_parser(name));
+            Group::compile(&named.collect::<Vec<_>>(), limit)?
+        }
+        Joins::DockerMode { first, flush_after } => {
+            Group::docker_mode(first.as_ref().and_then(parser), *flush_after, limit)?
+        }
+        Joins::FirstLines { first, others, flush_after } => {
+            let Some(first) = parser(first) else {
+                return Ok(None);
+            };
+            let others: Vec<_> = others.iter().filter_map(parser).collect();
+            Group::first_lines(first, &others, &settings.key, *flush_after, limit)?
+        }
+    };
+    Ok(Some(group))
 }
 
 fn start_ingest(ingest: Ingest) -> io::Result<oneshot::Receiver<io::Result<()>>> {

@@ -6,12 +6,13 @@
 
 mod agent;
 mod corpus;
+mod peers;
 mod receiver;
 
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use clap::Parser;
 use corpus::{Corpus, ORDINARY, SHAPES, line_written_at};
 use log_ambassador::model::EventTime;
 use log_ambassador::parse::{Definition, Format};
+use peers::Role;
 use receiver::{Received, Receiver, nanoseconds_now};
 
 /// So long without an event, and a case is over: longer than the reference `Flush` of 5 s.
@@ -44,6 +46,14 @@ struct Arguments {
     /// Only the cases whose name has this in it.
     #[arg(long, default_value = "")]
     only: String,
+    /// How many pairs are compared for each ratio.
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// What this process is in a comparison.
+    #[arg(long, hide = true, requires = "config")]
+    role: Option<Role>,
+    #[arg(long, hide = true)]
+    config: Option<PathBuf>,
     /// Given by `cargo bench`. Without it every case is only tried, with 1 MB.
     #[arg(long, hide = true)]
     bench: bool,
@@ -70,7 +80,12 @@ struct Measured {
 }
 
 fn main() -> ExitCode {
-    match measure(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let done = match (arguments.role, &arguments.config) {
+        (Some(role), Some(config)) => role.play(config),
+        _ => measure(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cannot measure: {error}");
@@ -94,6 +109,10 @@ fn measure(arguments: &Arguments) -> io::Result<()> {
     if "latency".contains(&arguments.only) {
         println!();
         follow_a_writer(arguments)?;
+    }
+    if "ratios".contains(&arguments.only) {
+        println!();
+        print_ratios(arguments, &corpora)?;
     }
     println!("\n{}", cost_of_parsing());
     println!("\n{}", conditions(arguments, megabytes));
@@ -131,6 +150,10 @@ fn cases() -> Vec<Case> {
 }
 
 fn run(arguments: &Arguments, case: &Case, corpus: &Corpus) -> io::Result<Measured> {
+    run_command(&arguments.agent, case, corpus)
+}
+
+fn run_command(command: &str, case: &Case, corpus: &Corpus) -> io::Result<Measured> {
     let receiver = Receiver::listen(false)?;
     let directory = tempfile::tempdir()?;
     let settings = Settings {
@@ -141,7 +164,7 @@ fn run(arguments: &Arguments, case: &Case, corpus: &Corpus) -> io::Result<Measur
         port: receiver.port,
     };
     let config = settings.write(directory.path())?;
-    let mut agent = Agent::start(&arguments.agent, directory.path(), &config, case.on_one_core)?;
+    let mut agent = Agent::start(command, directory.path(), &config, case.on_one_core)?;
     let received = receiver.wait_for(corpus.lines, PATIENCE, || agent.has_ended());
     let end = received.last.unwrap_or_else(Instant::now);
     let measured = Measured {
@@ -175,6 +198,45 @@ fn median(mut runs: Vec<Measured>) -> Measured {
     let peak_memory = runs.iter().filter_map(|run| run.peak_memory).max();
     let middle = runs[runs.len() / 2];
     Measured { events: worst.map_or(middle.events, |run| run.events), peak_memory, ..middle }
+}
+
+// === Ratios of CPU time, from runs that take turns: both sides had the same neighbours
+
+fn print_ratios(arguments: &Arguments, corpora: &[Corpus]) -> io::Result<()> {
+    for (number, shape) in SHAPES.iter().enumerate() {
+        let ratio = ratio(&arguments.agent, &Role::Floor.command()?, arguments, &corpora[number])?;
+        println!("{:<24} CPU of the agent to that of the floor: {}", shape.name, or_dash(ratio));
+    }
+    let (with, without) = (Role::Checked.command()?, Role::Unchecked.command()?);
+    let ratio = ratio(&with, &without, arguments, &corpora[0])?;
+    println!("{:<24} CPU with comparing and notices to without: {}", ORDINARY.name, or_dash(ratio));
+    Ok(())
+}
+
+/// The median over pairs that run one after the other. `None`: this kernel does not say.
+fn ratio(
+    one: &str,
+    other: &str,
+    arguments: &Arguments,
+    corpus: &Corpus,
+) -> io::Result<Option<String>> {
+    let case = Case {
+        name: "ratios".to_owned(),
+        corpus: 0,
+        limit: "5MB",
+        tag: "app.logs",
+        on_one_core: false,
+    };
+    let mut ratios = Vec::new();
+    for _ in 0..arguments.pairs.max(1) {
+        let one = run_command(one, &case, corpus)?.cpu;
+        let other = run_command(other, &case, corpus)?.cpu;
+        ratios.extend(one.zip(other).map(|(one, other)| one.as_secs_f64() / other.as_secs_f64()));
+    }
+    ratios.sort_by(f64::total_cmp);
+    let middle = ratios.get(ratios.len() / 2);
+    Ok(middle
+        .map(|middle| format!("{middle:.2} ({:.2} to {:.2})", ratios[0], ratios[ratios.len() - 1])))
 }
 
 // === Latency: 1,000 lines a second for five seconds

@@ -51,6 +51,13 @@ impl Ledger {
         }
     }
 
+    /// Adds `shares` to the newest span, which has one left: more chunks took events from it.
+    pub fn share_more(&mut self, shares: u32) {
+        if let Some(last) = self.open.back_mut() {
+            last.shares += shares;
+        }
+    }
+
     /// Gives one share back. A number that is settled already is ignored.
     pub fn settle(&mut self, number: u64) {
         let Some(index) = number.checked_sub(self.first) else {
@@ -119,6 +126,17 @@ mod tests {
         ledger.settle(0);
         ledger.settle(77);
         assert_eq!(ledger.next_number(), 3);
+    }
+
+    #[test]
+    fn a_span_that_more_chunks_share_waits_for_all_of_them() {
+        let mut ledger = Ledger::default();
+        ledger.enter(mark(10), 1);
+        ledger.share_more(1);
+        ledger.settle(0);
+        assert_eq!(ledger.position(), mark(0));
+        ledger.settle(0);
+        assert_eq!(ledger.position(), mark(10));
     }
 
     #[test]

@@ -184,8 +184,12 @@ impl Replay {
         stop: impl Future<Output = ()>,
     ) -> Result<Exit, ReplayError> {
         let counters = Arc::new(Counters::default());
-        let options =
-            Options { counters: Arc::clone(&counters), pace: self.rate, drain_at_once: true };
+        let options = Options {
+            counters: Arc::clone(&counters),
+            pace: self.rate,
+            drain_at_once: true,
+            ..Options::default()
+        };
         let start = Instant::now();
         let outcome = tokio::select! {
             // Losing drops the agent: the user does not want to wait.
@@ -273,6 +277,7 @@ pub fn reference(environment: &Environment) -> Config {
     Config {
         service: crate::config::Service { flush: Duration::from_secs(5), ..Default::default() },
         parsers: vec![parser],
+        multiline_parsers: Vec::new(),
         inputs: vec![input],
         listeners: Vec::new(),
         filters: vec![crate::filter::Settings {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::env::Variables;
 use super::error::Report;
+use super::joins;
 use super::keys::{Group, INPUT, TAIL};
 use super::parsers::Parsers;
 use super::tree::Section;
 use super::values::Values;
-use crate::tail::{LongLines, MaxHeld, Settings};
+use crate::tail::{Joins, LongLines, MaxHeld, Settings};
 
 static GROUPS: &[&Group] = &[&INPUT, &TAIL];
 
@@ -35,6 +36,10 @@ pub(super) fn read_tail(
     settings.parser = values
         .text("Parser")
         .filter(|name| parsers.is_there(name, &values.place("Parser"), report));
+    settings.joins = joins::read(&values, parsers, report);
+    if matches!(settings.joins, Joins::Parsers(_) | Joins::FirstLines { .. }) {
+        settings.parser = None;
+    }
     read_pace(&mut settings, &values, report);
     read_limits(&mut settings, &values, report);
     let on = |name, default| values.boolean(name).unwrap_or(default);

@@ -37,6 +37,8 @@ pub enum Kind {
     Boolean,
     /// Bytes: `5MB` is 5,000,000.
     Size,
+    /// Bytes in binary units: `2M` is 2,097,152.
+    BinarySize,
     /// Whole seconds with an optional `s`, `m`, `h` or `d`.
     Time,
     /// Seconds, and behind a dot whole nanoseconds.
@@ -96,9 +98,10 @@ pub enum Scope {
 
 impl Group {
     /// Every group, for the documentation.
-    pub const ALL: [&'static Self; 12] = [
+    pub const ALL: [&'static Self; 13] = [
         &SERVICE,
         &PARSER,
+        &MULTILINE_PARSER,
         &INPUT,
         &FILTER,
         &OUTPUT,
@@ -174,7 +177,6 @@ const SYSTEM_RESOLVER: &str = "names are looked up as the system does it";
 const MEMORY_PACES: &str = "reading is paced by memory alone";
 const POSITIONS_ARE_SAFE: &str = "positions are kept in a file of our own, synced before it counts";
 const ONE_CONNECTION: &str = "one connection is kept as long as it works";
-const NO_MULTILINE: &str = "take it out: every line is an event of its own";
 const NO_ENCODING: &str = "have the application write UTF-8";
 const ONE_LISTENER: &str = "one socket takes as many connections as memory allows";
 const OWN_PATIENCE: &str =
@@ -241,12 +243,11 @@ pub const SERVICE: Group = Group {
             "bytes of a coroutine's stack",
             "there are no coroutines",
         ),
-        noted(
+        obeyed(
             "multiline_buffer_limit",
-            Kind::Text,
-            "2MB",
-            "the longest multiline record",
-            "every line is an event of its own",
+            Kind::BinarySize,
+            "2M",
+            "how long a message of joined lines becomes before it is divided",
         ),
         noted(
             "json.convert_nan_to_null",
@@ -512,6 +513,30 @@ pub const PARSER: Group = Group {
         .repeatable(),
         unsupported("Decode_Field_As", Kind::Text, &[], "decodes a value in place", NO_DECODERS)
             .repeatable(),
+    ],
+};
+
+/// `[MULTILINE_PARSER]`.
+pub const MULTILINE_PARSER: Group = Group {
+    title: "[MULTILINE_PARSER]",
+    scope: Scope::Section,
+    keys: &[
+        obeyed("Name", Kind::Text, "", "what multiline.parser calls it, in any case"),
+        obeyed("Type", Kind::Text, "", "regex, endswith or equal"),
+        obeyed(
+            "Rule",
+            Kind::Text,
+            "",
+            "type regex: states (with commas), pattern, next state (without: the message ends)",
+        )
+        .repeatable(),
+        obeyed("Match_String", Kind::Text, "", "the text that completes a message"),
+        obeyed("Negate", Kind::Boolean, "off", "what is not that text completes it"),
+        obeyed("Flush_Timeout", Kind::Integer, "4000", "milliseconds after which it is complete"),
+        obeyed("Parser", Kind::Text, "", "a [PARSER] that makes a record of each line first"),
+        obeyed("Key_Content", Kind::Text, "", "the key of what is joined; log for text"),
+        obeyed("Key_Pattern", Kind::Text, "", "the key of what Match_String is compared with"),
+        obeyed("Key_Group", Kind::Text, "", "lines with different values of it are joined apart"),
     ],
 };
 
@@ -937,42 +962,39 @@ pub const TAIL: Group = Group {
             "empties the page cache",
             "the application may want its pages",
         ),
-        unsupported("Multiline", Kind::Boolean, OFF, "joins lines, the old way", NO_MULTILINE),
-        noted(
-            "Multiline_Flush",
-            Kind::Time,
-            "4",
-            "joins lines, the old way",
-            "only 'Multiline on' would read it",
+        obeyed(
+            "Multiline",
+            Kind::Boolean,
+            "off",
+            "joins lines, the old way: what follows a first line is added to its record",
         ),
-        unsupported("multiline.parser", Kind::List, &[], "joins lines", NO_MULTILINE).repeatable(),
-        noted(
+        obeyed("Multiline_Flush", Kind::Time, "4", "when a message of Multiline is complete"),
+        obeyed(
+            "multiline.parser",
+            Kind::List,
+            "",
+            "joins lines: docker, cri, java, go, python, ruby, or a [MULTILINE_PARSER]",
+        )
+        .repeatable(),
+        obeyed(
             "Parser_*",
             Kind::Text,
             "",
-            "joins lines, the old way",
-            "only 'Multiline on' would read it",
-        ),
-        unsupported(
-            "Docker_Mode",
-            Kind::Boolean,
-            OFF,
-            "joins the parts of Docker's long lines",
-            NO_MULTILINE,
-        ),
-        noted(
+            "with Multiline: Parser_Firstline reads first lines; Parser_1 and so on, others",
+        )
+        .repeatable(),
+        obeyed("Docker_Mode", Kind::Boolean, "off", "joins the pieces of Docker's long lines"),
+        obeyed(
             "Docker_Mode_Flush",
             Kind::Integer,
             "4",
-            "joins lines of Docker",
-            "only 'Docker_Mode on' would read it",
+            "seconds after which such a line is complete; at least 1",
         ),
-        noted(
+        obeyed(
             "Docker_Mode_Parser",
             Kind::Text,
             "",
-            "joins lines of Docker",
-            "only 'Docker_Mode on' would read it",
+            "a [PARSER]: lines are joined to the one before that it reads",
         ),
         unsupported("Unicode.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),
         unsupported("Generic.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),

@@ -6,8 +6,9 @@
 //! ```text
 //!  classic.rs ─┐                                ┌─ service.rs   [SERVICE]
 //!              ├─▶ tree.rs ─▶ values.rs ────────┼─ parsers.rs   [PARSER], and finding the files
-//!  yaml.rs ────┘   places     env.rs: ${NAME}   ├─ inputs.rs    [INPUT]
-//!                             keys.rs: types    ├─ filters.rs   [FILTER]
+//!  yaml.rs ────┘   places     env.rs: ${NAME}   ├─ multiline.rs [MULTILINE_PARSER]
+//!                             keys.rs: types    ├─ inputs.rs    [INPUT]; joins.rs: what joins lines
+//!                                               ├─ filters.rs   [FILTER]
 //!                                               └─ outputs.rs   [OUTPUT]
 //! ```
 //!
@@ -19,8 +20,10 @@ mod env;
 mod error;
 mod filters;
 mod inputs;
+mod joins;
 pub mod keys;
 mod listeners;
+mod multiline;
 mod outputs;
 mod parsers;
 mod secure;
@@ -51,6 +54,8 @@ pub struct Config {
     pub service: Service,
     /// Every parser of every `Parsers_File`, by name.
     pub parsers: Vec<parse::Definition>,
+    /// Every `[MULTILINE_PARSER]`. Those that are built in are not among them.
+    pub multiline_parsers: Vec<parse::multiline::Definition>,
     /// `[INPUT]` sections with `Name tail`, in file order.
     pub inputs: Vec<tail::Settings>,
     /// `[INPUT]` sections with `Name forward`, in file order.
@@ -72,6 +77,8 @@ pub struct Service {
     pub drain_quiet: Duration,
     /// `Exit_When` (ours): a file whose appearance asks for a stop.
     pub exit_when: Option<PathBuf>,
+    /// `multiline_buffer_limit` in bytes: no message of joined lines becomes longer.
+    pub multiline_limit: usize,
     /// `Log_Level`.
     pub log_level: LogLevel,
     /// `Log_File`: where our own log goes instead of stderr.
@@ -102,9 +109,24 @@ impl Default for Service {
             grace: Some(Duration::from_secs(25)),
             drain_quiet: Duration::from_secs(2),
             exit_when: None,
+            multiline_limit: parse::multiline::Definition::DEFAULT_LIMIT,
             log_level: LogLevel::Info,
             log_file: None,
         }
+    }
+}
+
+impl Config {
+    /// The parser called `name`.
+    pub fn parser(&self, name: &str) -> Option<&parse::Definition> {
+        self.parsers.iter().find(|definition| definition.name == name)
+    }
+
+    /// The multiline parser that `multiline.parser` means by `name`, in any case.
+    pub fn multiline_parser(&self, name: &str) -> Option<parse::multiline::Definition> {
+        let mut own = self.multiline_parsers.iter();
+        let own = own.find(|parser| parser.name.eq_ignore_ascii_case(name));
+        own.cloned().or_else(|| parse::multiline::builtin(name))
     }
 }
 
@@ -143,14 +165,15 @@ pub fn load(
     let (inputs, listeners) = loader.read_inputs(&mut parsers, environment);
     let filters = loader.read_filters();
     let outputs = loader.read_outputs(backoff, environment);
-    let parsers = parsers.finish(&mut report);
+    let (parsers, multiline_parsers) = parsers.finish(&mut report);
     report.sort();
 
     let Report { problems, warnings, notes } = report;
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
-    let config = Config { service, parsers, inputs, listeners, filters, outputs };
+    let config =
+        Config { service, parsers, multiline_parsers, inputs, listeners, filters, outputs };
     Ok(Loaded { config, warnings, notes })
 }
 
@@ -182,12 +205,17 @@ impl<'a> Loader<'a> {
                 parsers.read_file(&path, self.variables, self.report);
             }
         }
-        for section in self.tree.sections.iter().filter(|section| section.kind == Kind::Parser) {
+        for section in &self.tree.sections {
+            let name = match section.kind {
+                Kind::Parser => "PARSER",
+                Kind::MultilineParser => "MULTILINE_PARSER",
+                _ => continue,
+            };
             if is_yaml(&section.place.file) {
                 parsers.add(section, self.variables, self.report);
             } else {
                 let message =
-                    "a [PARSER] belongs into a file of its own; name it with Parsers_File";
+                    format!("a [{name}] belongs into a file of its own; name it with Parsers_File");
                 self.report.refuse(&section.place, message);
             }
         }
@@ -198,13 +226,6 @@ impl<'a> Loader<'a> {
         for section in &self.tree.sections {
             let place = &section.place;
             match section.kind {
-                Kind::MultilineParser if is_yaml(&place.file) => {
-                    parsers::note_multiline_parser(place, self.report);
-                }
-                Kind::MultilineParser => {
-                    let message = "a [MULTILINE_PARSER] belongs into a file of its own";
-                    self.report.refuse(place, message);
-                }
                 Kind::StreamProcessor => self.report.refuse(
                     place,
                     "stream processing is not supported by this version; compute in Fluentd",
@@ -219,7 +240,12 @@ impl<'a> Loader<'a> {
                     place,
                     "accepted, not obeyed: only an output with Upstream would read it",
                 ),
-                Kind::Service | Kind::Parser | Kind::Input | Kind::Filter | Kind::Output => {}
+                Kind::Service
+                | Kind::Parser
+                | Kind::MultilineParser
+                | Kind::Input
+                | Kind::Filter
+                | Kind::Output => {}
             }
             self.look_at_groups(section);
         }
@@ -471,6 +497,7 @@ mod tests {
         let record_modifier = record_modifier::Settings { records, ..Default::default() };
         let config = Config {
             service: Service { flush: seconds(5), ..Service::default() },
+            multiline_parsers: Vec::new(),
             parsers: vec![Definition {
                 time_key: Some("timestamp".to_owned()),
                 time_format: Some("%Y-%m-%dT%H:%M:%S.%L".to_owned()),
@@ -503,7 +530,7 @@ mod tests {
 
     #[test]
     fn every_key_arrives_where_it_belongs() {
-        let Config { service, parsers, inputs, listeners, filters, outputs } =
+        let Config { service, parsers, inputs, listeners, filters, outputs, .. } =
             loaded("fixtures/config/right/everything.conf").config;
         let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
         let own = |text: &str| Some(text.to_owned());
@@ -514,6 +541,7 @@ mod tests {
                 grace: None,
                 drain_quiet: millis(200),
                 exit_when: Some(PathBuf::from("/var/log/app/done")),
+                multiline_limit: 3 << 20,
                 log_level: LogLevel::Warn,
                 log_file: Some(PathBuf::from("/tmp/log")),
             }
@@ -548,6 +576,7 @@ mod tests {
                 tag: "app.*".to_owned(),
                 tag_regex: own("(?<name>[a-z]+)"),
                 parser: own("all"),
+                joins: tail::Joins::Nothing,
                 key: "message".to_owned(),
                 path_key: own("file"),
                 offset_key: own("offset"),
@@ -571,6 +600,54 @@ mod tests {
         check_filters(&filters);
         check_outputs(&outputs);
         check_listeners(&listeners);
+    }
+
+    #[test]
+    fn multiline_parsers_are_the_same_in_both_formats() {
+        use crate::parse::multiline;
+        let rules = vec![
+            multiline::Rule::new("start_state", "/^\\d+ \"(.*)\"/", Some("more")),
+            multiline::Rule::new("more, last", "/^ /", Some("more")),
+            multiline::Rule::new("more", "/^end$/", None),
+        ];
+        let wanted = multiline::Match { text: "P".to_owned(), negate: true };
+        let own = |text: &str| Some(text.to_owned());
+        let expected = [
+            multiline::Definition {
+                flush_after: Duration::from_millis(1500),
+                ..multiline::Definition::new("entries", multiline::Kind::States(rules))
+            },
+            multiline::Definition {
+                key_content: own("message"),
+                key_pattern: own("tag"),
+                key_group: own("stream"),
+                parser: Some(Definition::new("pairs", Format::Logfmt { no_bare_keys: false })),
+                ..multiline::Definition::new("parts", multiline::Kind::Equal(wanted))
+            },
+        ];
+        for path in ["multiline.conf", "multiline.yaml"] {
+            let config = loaded(&format!("fixtures/config/right/{path}")).config;
+            assert_eq!(config.multiline_parsers, expected, "{path}");
+            let names = ["java", "Entries", "parts"].map(str::to_owned).to_vec();
+            assert_eq!(config.inputs[0].joins, tail::Joins::Parsers(names), "{path}");
+            assert_eq!(config.multiline_parser("ENTRIES"), Some(expected[0].clone()));
+            assert_eq!(config.multiline_parser("Java"), multiline::builtin("java"));
+        }
+    }
+
+    #[test]
+    fn the_older_ways_to_join_lines_arrive_too() {
+        let inputs = loaded("fixtures/config/right/joins.conf").config.inputs;
+        let pairs = || Some("pairs".to_owned());
+        let docker_mode =
+            tail::Joins::DockerMode { first: pairs(), flush_after: Duration::from_secs(2) };
+        assert_eq!((&inputs[0].joins, &inputs[0].parser), (&docker_mode, &pairs()));
+        let first_lines = tail::Joins::FirstLines {
+            first: "pairs".to_owned(),
+            others: vec!["pairs".to_owned()],
+            flush_after: Duration::from_secs(7),
+        };
+        assert_eq!((&inputs[1].joins, &inputs[1].parser), (&first_lines, &None));
     }
 
     fn check_filters(filters: &[filter::Settings]) {

@@ -1,16 +1,17 @@
 //! Parsers: finds their files and reads their sections.
 //!
 //! In:  names of parser files, and sections
-//! Out: a [`Definition`] each, and what we cannot do of it
+//! Out: a [`Definition`] each, multiline ones too, and what we cannot do of it
 
 use std::path::{Path, PathBuf};
 
 use super::env::Variables;
 use super::error::{Place, Problem, Report, did_you_mean};
 use super::keys::{Group, PARSER};
+use super::multiline::Defined as JoiningDefined;
 use super::tree::{Kind, Section, Tree, folder_of};
 use super::values::Values;
-use crate::parse::{Definition, Format, Parser, Type};
+use crate::parse::{Definition, Format, Parser, Type, multiline};
 
 static GROUPS: &[&Group] = &[&PARSER];
 
@@ -18,6 +19,7 @@ static GROUPS: &[&Group] = &[&PARSER];
 #[derive(Debug, Default)]
 pub(super) struct Parsers {
     defined: Vec<Defined>,
+    joining: Vec<JoiningDefined>,
 }
 
 /// A parser and what stands against using it.
@@ -45,8 +47,7 @@ impl Parsers {
         }
         for section in &tree.sections {
             match section.kind {
-                Kind::Parser => self.add(section, variables, report),
-                Kind::MultilineParser => note_multiline_parser(&section.place, report),
+                Kind::Parser | Kind::MultilineParser => self.add(section, variables, report),
                 _ => report.warn(&section.place, "this section is ignored in a parser file"),
             }
         }
@@ -59,6 +60,9 @@ impl Parsers {
         variables: &Variables<'_>,
         report: &mut Report,
     ) {
+        if section.kind == Kind::MultilineParser {
+            return self.add_multiline(section, variables, report);
+        }
         let Some(defined) = read(section, variables, report) else {
             return;
         };
@@ -70,23 +74,72 @@ impl Parsers {
         self.defined.push(defined);
     }
 
+    fn add_multiline(&mut self, section: &Section, variables: &Variables<'_>, report: &mut Report) {
+        let Some(defined) = super::multiline::read(section, variables, report) else {
+            return;
+        };
+        let name = &defined.definition.name;
+        if multiline::builtin(name).is_some() {
+            let message = format!("takes the place of the built-in multiline parser '{name}'");
+            report.warn(&section.place, message);
+        }
+        let is_same = |other: &JoiningDefined| other.definition.name.eq_ignore_ascii_case(name);
+        if self.joining.iter().any(is_same) {
+            let message =
+                format!("there is a multiline parser '{name}' already; give this one another name");
+            return report.refuse(&section.place, message);
+        }
+        self.joining.push(defined);
+    }
+
+    /// Whether there is a multiline parser `name`, in any case. If not, the report says so.
+    pub(super) fn can_join(&self, name: &str, place: &Place, report: &mut Report) -> bool {
+        let own = self.joining.iter().map(|defined| defined.definition.name.as_str());
+        let names: Vec<&str> = own.chain(multiline::BUILT_IN).collect();
+        let is_there = names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        if !is_there {
+            let hint = did_you_mean(name, names.iter().copied());
+            let message = format!(
+                "there is no multiline parser '{name}'; there are {}{hint}",
+                names.join(", ")
+            );
+            report.refuse_plugin(place, message);
+        }
+        is_there
+    }
+
     /// Whether there is a parser `name`. If not, lines go unparsed, as in Fluent Bit, and the
     /// report says so.
     pub(super) fn is_there(&mut self, name: &str, place: &Place, report: &mut Report) -> bool {
-        if let Some(defined) = self.defined.iter_mut().find(|parser| parser.definition.name == name)
-        {
-            defined.used = true;
-            return true;
+        let is_there = self.take(name).is_some();
+        if !is_there {
+            let hint = self.nearest(name);
+            report.warn(place, format!("there is no parser '{name}'; lines go out as text{hint}"));
         }
-        let names = self.defined.iter().map(|parser| parser.definition.name.as_str());
-        let hint = did_you_mean(name, names);
-        report.warn(place, format!("there is no parser '{name}'; lines go out as text{hint}"));
-        false
+        is_there
+    }
+
+    /// The parser `name`, which is used from now on.
+    pub(super) fn take(&mut self, name: &str) -> Option<Definition> {
+        let found = self.defined.iter_mut().find(|parser| parser.definition.name == name)?;
+        found.used = true;
+        Some(found.definition.clone())
+    }
+
+    /// `; did you mean 'X'?`, or nothing.
+    pub(super) fn nearest(&self, name: &str) -> String {
+        did_you_mean(name, self.defined.iter().map(|parser| parser.definition.name.as_str()))
     }
 
     /// The definitions. What cannot be done of a parser stops the start only if an input uses it:
     /// parser files are handed around as wholes.
-    pub(super) fn finish(self, report: &mut Report) -> Vec<Definition> {
+    pub(super) fn finish(
+        mut self,
+        report: &mut Report,
+    ) -> (Vec<Definition>, Vec<multiline::Definition>) {
+        let joining = std::mem::take(&mut self.joining);
+        let joining: Vec<_> =
+            joining.into_iter().map(|defined| self.finish_multiline(defined, report)).collect();
         let finish = |mut defined: Defined| {
             let problems = if defined.used { &mut report.problems } else { &mut report.notes };
             problems.append(&mut defined.unsupported);
@@ -95,7 +148,36 @@ impl Parsers {
             }
             defined.definition
         };
-        self.defined.into_iter().map(finish).collect()
+        (self.defined.into_iter().map(finish).collect(), joining)
+    }
+
+    /// Gives a multiline parser the parser of its lines, and finds out what compiling it says.
+    fn finish_multiline(
+        &mut self,
+        defined: JoiningDefined,
+        report: &mut Report,
+    ) -> multiline::Definition {
+        let JoiningDefined { mut definition, parser, rules, place } = defined;
+        // What is wrong with the parser of its lines is said where that one is.
+        if let Err(error) = multiline::Group::compile(&[definition.clone()], usize::MAX) {
+            let place = match &error {
+                multiline::MultilineError::Rule { number, .. } => &rules[*number],
+                _ => &place.with_key("Rule"),
+            };
+            report.refuse(place, error.to_string());
+        }
+        if let Some((name, place)) = parser {
+            match self.take(&name) {
+                Some(found) => definition.parser = Some(found),
+                None => {
+                    let hint = self.nearest(&name);
+                    let message =
+                        format!("there is no parser '{name}'; define it in a Parsers_File{hint}");
+                    report.refuse(&place, message);
+                }
+            }
+        }
+        definition
     }
 }
 
@@ -111,11 +193,6 @@ impl Defined {
             }
         }
     }
-}
-
-/// A multiline parser alone changes nothing; an input that uses one is refused.
-pub(super) fn note_multiline_parser(place: &Place, report: &mut Report) {
-    report.note(place, "accepted, not obeyed: multiline parsers are not supported by this version");
 }
 
 /// The file that `Parsers_File name` means: as given, beside the main file, or in one of
@@ -281,7 +358,7 @@ mod tests {
         let variables = Variables::new(&environment, &[], &mut report);
         let mut parsers = Parsers::default();
         parsers.read_file("parsers/parsers.conf".as_ref(), &variables, &mut report);
-        let definitions = parsers.finish(&mut report);
+        let (definitions, _) = parsers.finish(&mut report);
         assert_eq!((report.problems, report.warnings, report.notes), (vec![], vec![], vec![]));
         definitions
     }

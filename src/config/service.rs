@@ -45,7 +45,7 @@ pub(super) fn read(
 
 impl ServiceSettings {
     fn take(&mut self, values: &Values, report: &mut Report) {
-        let Service { flush, grace, drain_quiet, exit_when, log_level, log_file } =
+        let Service { flush, grace, drain_quiet, exit_when, multiline_limit, log_level, log_file } =
             &mut self.service;
         if let Some(found) = values.find("Flush") {
             match read_flush(&found.value) {
@@ -62,6 +62,7 @@ impl ServiceSettings {
         }
         *drain_quiet = values.time("Drain_Quiet").unwrap_or(*drain_quiet);
         *exit_when = values.text("Exit_When").map(PathBuf::from).or_else(|| exit_when.take());
+        *multiline_limit = values.binary_size("multiline_buffer_limit").unwrap_or(*multiline_limit);
         *log_level =
             values.text("Log_Level").and_then(|text| read_level(&text)).unwrap_or(*log_level);
         *log_file = values.text("Log_File").map(PathBuf::from).or_else(|| log_file.take());

@@ -136,6 +136,10 @@ impl Values {
         units::parse_size_plainly(&self.find(name)?.value)
     }
 
+    pub(super) fn binary_size(&self, name: &str) -> Option<usize> {
+        units::parse_binary_size(&self.find(name)?.value)
+    }
+
     pub(super) fn time(&self, name: &str) -> Option<Duration> {
         units::parse_time(&self.find(name)?.value)
     }
@@ -157,8 +161,18 @@ impl Values {
 }
 
 impl Found {
+    /// Whether it stands under this very name, where a key has several.
+    pub(super) fn is_written(&self, name: &str) -> bool {
+        self.place.key.as_deref().is_some_and(|key| key.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it is a boolean that is off.
+    pub(super) fn is_off(&self) -> bool {
+        self.key.kind == Kind::Boolean && units::parse_boolean(&self.value) != Some(true)
+    }
+
     /// Whether the value is what holds without it, or asks for nothing.
-    fn says_the_usual(&self) -> bool {
+    pub(super) fn says_the_usual(&self) -> bool {
         let is_off = units::parse_boolean(&self.value) == Some(false);
         let same_boolean = units::parse_boolean(&self.value)
             .is_some_and(|value| units::parse_boolean(self.key.default) == Some(value));
@@ -253,6 +267,11 @@ fn check_type(found: &Found, report: &mut Report) {
     match key.kind {
         Kind::Boolean => check_boolean(found, report),
         Kind::Size => check_size(found, report),
+        Kind::BinarySize if units::parse_binary_size(value).is_none() => {
+            let instead = what_holds_instead(key);
+            report
+                .warn(place, format!("'{value}' is not a size; write for example '2M'; {instead}"));
+        }
         Kind::Time => check_time(found, &[units::time_in_fluent_bit(value)], report),
         Kind::OwnTime => check_time(found, &[], report),
         Kind::SecondsAndNanos => {

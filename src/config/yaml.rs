@@ -154,7 +154,7 @@ impl Reader<'_> {
             "includes" => self.include(node, &place),
             "service" => self.read_service(node, &place),
             "parsers" => self.read_sections(Kind::Parser, node, &place),
-            "multiline_parsers" => self.add_whole(Kind::MultilineParser, place),
+            "multiline_parsers" => self.read_sections(Kind::MultilineParser, node, &place),
             "plugins" => self.add_whole(Kind::Plugins, place),
             "upstream_servers" => self.add_whole(Kind::UpstreamServers, place),
             "stream_processor" => self.add_whole(Kind::StreamProcessor, place),
@@ -212,6 +212,11 @@ impl Reader<'_> {
                 Value::Text(text) => add(text.trim(), &place),
                 Value::Map(_) => section.groups.push(place.with_key(&key)),
                 Value::List(nodes)
+                    if kind == Kind::MultilineParser && key.eq_ignore_ascii_case("rules") =>
+                {
+                    section.entries.extend(nodes.into_iter().filter_map(|node| self.rule(node)));
+                }
+                Value::List(nodes)
                     if key.eq_ignore_ascii_case("processors") || holds_maps(&nodes) =>
                 {
                     section.groups.push(place.with_key(&key));
@@ -227,6 +232,28 @@ impl Reader<'_> {
             }
         }
         self.tree.sections.push(section);
+    }
+
+    /// A rule of a multiline parser, as classic writes it: `Rule "state" "regex" "next_state"`.
+    fn rule(&mut self, node: Node) -> Option<Entry> {
+        let place = self.place(node.line).with_key("rules");
+        let mut words = [const { String::new() }; 3];
+        for Pair { key, line, node } in self.map(node, &place) {
+            let place = self.place(line).with_key(&key);
+            let known = ["state", "regex", "next_state"];
+            let Some(at) = known.iter().position(|known| *known == snake_case(&key)) else {
+                self.report.refuse(&place, "a rule has only 'state', 'regex' and 'next_state'");
+                continue;
+            };
+            if let Some(text) = self.text(node, &place) {
+                words[at] = format!("\"{}\" ", text.replace('"', "\\\""));
+            }
+        }
+        if words[..2].iter().any(String::is_empty) {
+            self.report.refuse(&place, "a rule needs 'state' and 'regex'");
+            return None;
+        }
+        Some(Entry::new("rule", words.concat().trim_end(), &place))
     }
 
     /// Only that the section is there matters: nothing obeys what it holds.

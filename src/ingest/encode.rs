@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::filter::{Filter, Verdict};
 use crate::model::record::{append_pairs, write_map_header, write_str, write_uint};
 use crate::model::{Counters, EventTime, FileId, Mentions};
+use crate::parse::multiline::Message;
 use crate::parse::{Parser, TimeFound};
 use crate::tail::Settings;
 
@@ -57,6 +58,7 @@ enum Complaint {
     BadUtf8,
     BadTime,
     TimeOutOfRange,
+    Divided,
 }
 
 impl Complaint {
@@ -67,6 +69,10 @@ impl Complaint {
             Self::BadTime => "times do not fit `Time_Format`; the time of reading is used",
             Self::TimeOutOfRange => {
                 "times lie outside of 1970 to 2106; the time of reading is used"
+            }
+            Self::Divided => {
+                "messages of several lines are too long for multiline_buffer_limit, or for the \
+                 memory that all that wait may take; they are divided"
             }
         }
     }
@@ -94,11 +100,24 @@ impl Encoder {
 
     /// The most bytes that the events of `length` bytes of one line can take.
     pub fn worst_case(&self, length: usize, path: &Path) -> usize {
+        let parser = self.parser.as_ref().map_or(0, Parser::added_bytes);
+        3 * length + parser + self.added_bytes(path)
+    }
+
+    /// The most bytes that the event of joined lines can take.
+    pub fn need_of<P>(&self, message: &Message<P>, path: &Path) -> usize {
+        match message.is_line {
+            true => self.worst_case(message.size(), path),
+            false => message.size() + self.added_bytes(path),
+        }
+    }
+
+    /// What is in an event whatever its line is.
+    fn added_bytes(&self, path: &Path) -> usize {
         let path = if self.path_key.is_some() { path.as_os_str().len() * 3 } else { 0 };
         let keys = [Some(&self.text_key), self.path_key.as_ref(), self.offset_key.as_ref()];
         let keys: usize = keys.into_iter().flatten().map(|key| key.len() + 5).sum();
-        let parser = self.parser.as_ref().map_or(0, Parser::added_bytes);
-        3 * length + OVERHEAD + keys + path + parser + self.added_by_filters
+        OVERHEAD + keys + path + self.added_by_filters
     }
 
     /// Appends the event of a line that is UTF-8. `None`: a filter took it out.
@@ -146,7 +165,36 @@ impl Encoder {
         self.finish(start, None, origin, filters, out)
     }
 
-    fn repair<'a>(&mut self, line: &'a [u8], origin: Origin<'_>) -> Cow<'a, str> {
+    /// Appends the event of joined lines: those that became one line again, as any line. The time
+    /// of others, if they carry none, is that of reading the first one.
+    pub fn encode_message<P>(
+        &mut self,
+        message: &Message<P>,
+        origin: Origin<'_>,
+        filters: &mut [Filter],
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        if message.is_divided {
+            self.counters.multiline_truncated.add(1);
+            self.complain(Complaint::Divided, origin);
+        }
+        if message.is_line {
+            return self.encode_bytes(&message.line(), origin, filters, out);
+        }
+        if message.is_unparsed {
+            self.counters.unparsed.add(1);
+            self.complain(Complaint::Unparsed, origin);
+        }
+        let start = out.len();
+        out.resize(start + BEFORE_RECORD, 0);
+        message.write(out);
+        self.append_origin(start + BEFORE_RECORD, origin, out);
+        let time = self.judge_time(message.time, origin).unwrap_or(message.read_at);
+        self.finish(start, Some(time), origin, filters, out)
+    }
+
+    /// The line as text: every sequence that is not UTF-8 becomes U+FFFD.
+    pub fn repair<'a>(&mut self, line: &'a [u8], origin: Origin<'_>) -> Cow<'a, str> {
         let text = String::from_utf8_lossy(line);
         if matches!(text, Cow::Owned(_)) {
             self.counters.bad_utf8.add(1);
@@ -172,12 +220,20 @@ impl Encoder {
             self.write_text(line, origin, out);
             return None;
         };
+        self.append_origin(start, origin, out);
+        self.judge_time(parsed.time, origin)
+    }
+
+    fn append_origin(&self, start: usize, origin: Origin<'_>, out: &mut Vec<u8>) {
         if self.path_key.is_some() || self.offset_key.is_some() {
             let mut encoded = Vec::new();
             let pairs = self.write_origin(origin, &mut encoded);
             append_pairs(out, start, pairs, &encoded);
         }
-        match parsed.time {
+    }
+
+    fn judge_time(&mut self, found: TimeFound, origin: Origin<'_>) -> Option<EventTime> {
+        match found {
             TimeFound::At(time) => return Some(time),
             TimeFound::None => {}
             TimeFound::Unreadable => {

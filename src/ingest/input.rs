@@ -3,12 +3,15 @@
 //! In:  a file whose turn it is
 //! Out: its lines as events in open chunks; whether it has more, is at its end, or got no memory
 
+mod joined;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+pub use self::joined::Joining;
 use super::Pace;
 use super::encode::{Encoder, Origin, time_of_reading};
 use crate::buffer::{OpenChunks, Reservation, SlotId};
@@ -86,6 +89,11 @@ impl<'a> Slice<'a> {
             shares: 0,
         }
     }
+
+    fn origin(&self, offset: u64, read_at: EventTime) -> Origin<'_> {
+        let filters = &self.route.filters;
+        Origin { file: self.file, path: &self.path, offset, read_at, filters }
+    }
 }
 
 /// See the head of this file.
@@ -95,6 +103,8 @@ pub struct Input {
     /// Its open chunks.
     pub chunks: OpenChunks,
     encoder: Encoder,
+    /// `None`: every line is an event of its own.
+    joining: Option<Joining>,
     counters: Arc<Counters>,
     slice: usize,
     short_since: Option<Instant>,
@@ -109,11 +119,17 @@ impl Input {
             tail,
             chunks,
             encoder,
+            joining: None,
             counters,
             slice,
             short_since: None,
             has_mentioned_shortage: false,
         }
+    }
+
+    /// Joins its lines.
+    pub fn joining(self, joining: Option<Joining>) -> Self {
+        Self { joining, ..self }
     }
 
     /// Reads one slice of a file. Memory for the worst case is asked for before it is read.
@@ -138,6 +154,14 @@ impl Input {
                 return Turn::AtEnd;
             }
         };
+        let generation = file.generation();
+        let is_long = matches!(reading, Reading::LongLine { .. });
+        if !self.end_what_is_cut_off(id, generation, is_long, route, lent.filters) {
+            return Turn::NoRoom;
+        }
+        let Some(file) = self.tail.file(id) else {
+            return Turn::AtEnd;
+        };
         let slice = Slice::of(file, route, allowance);
         match reading {
             Reading::AtEnd => Turn::AtEnd,
@@ -147,6 +171,9 @@ impl Input {
                 Turn::More
             }
             Reading::LongLine { offset } => self.take_long_line(slice, offset, lent),
+            Reading::Lines { offset, end } if self.joining.is_some() => {
+                self.join_lines(slice, offset, end, lent)
+            }
             Reading::Lines { offset, end } => self.take_lines(slice, offset, end, lent),
         }
     }
@@ -205,13 +232,7 @@ impl Input {
         else {
             return false;
         };
-        let origin = Origin {
-            file: slice.file,
-            path: &slice.path,
-            offset,
-            read_at,
-            filters: &slice.route.filters,
-        };
+        let origin = slice.origin(offset, read_at);
         let out = chunk.bytes_mut();
         let mut bytes = line.taken as u64;
         let kept = if line.content.len() > limit {
@@ -269,13 +290,7 @@ impl Input {
             else {
                 return Turn::NoRoom;
             };
-            let origin = Origin {
-                file: slice.file,
-                path: &slice.path,
-                offset,
-                read_at: time_of_reading(),
-                filters: &slice.route.filters,
-            };
+            let origin = slice.origin(offset, time_of_reading());
             let kept = self.encoder.encode_cut(cut, origin, lent.filters, chunk.bytes_mut());
             if kept.is_none() {
                 self.counters.bytes_filtered.add(cut.len() as u64);
@@ -298,6 +313,9 @@ impl Input {
 
     /// Sends the unterminated last line of a file. [`Turn::More`]: it is complete by now.
     pub fn take_partial(&mut self, id: FileId, route: &Route, lent: Lent<'_>) -> Turn {
+        if !self.end_messages(id, route, lent.filters) {
+            return Turn::NoRoom;
+        }
         let line_limit = self.tail.settings().line_limit;
         self.tail.ensure_open(id);
         let Some(file) = self.tail.file(id).filter(|file| file.owes_partial()) else {
@@ -323,7 +341,12 @@ impl Input {
         };
         let offset = file.next_offset();
         let mut slice = Slice::of(file, route, allowance);
-        if !self.take_line(&mut slice, line, None, offset, time_of_reading(), lent.filters) {
+        let is_taken = if self.joining.is_some() {
+            self.take_alone(&mut slice, line, lent.buffer.mark(offset), lent.filters)
+        } else {
+            self.take_line(&mut slice, line, None, offset, time_of_reading(), lent.filters)
+        };
+        if !is_taken {
             return Turn::NoRoom;
         }
         self.counters.lines.add(1);

@@ -28,6 +28,7 @@ use self::accounts::Accounts;
 pub use self::encode::Encoder;
 pub use self::frames::Frames;
 pub use self::input::Input;
+pub use self::input::Joining;
 use self::input::{Lent, Route, Turn};
 pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
@@ -85,6 +86,8 @@ pub struct Parts {
     pub drain: Drain,
     /// A file whose appearance asks for a stop.
     pub exit_when: Option<PathBuf>,
+    /// What every file is read into.
+    pub buffer: ReadBuffer,
     /// Lines a second, for replays.
     pub pace: Option<Pace>,
     /// What is counted.
@@ -95,7 +98,6 @@ pub struct Parts {
 pub struct Ingest {
     parts: Parts,
     watch: Option<Watch>,
-    buffer: ReadBuffer,
     routes: HashMap<Tag, Arc<Route>>,
     returned: Vec<(Chunk, Fate)>,
     /// Chunks that are with the outputs.
@@ -130,7 +132,6 @@ impl Ingest {
         Self {
             watch: if wants_watch { open_watch() } else { None },
             parts,
-            buffer: ReadBuffer::default(),
             routes: HashMap::new(),
             returned: Vec::new(),
             away: 0,
@@ -346,6 +347,11 @@ impl Ingest {
 
     /// Reads one slice of the file whose turn it is. False: nothing to read, or no memory.
     fn take_turn(&mut self, number: usize) -> bool {
+        self.parts.inputs[number].complete_due_messages(Instant::now());
+        if !self.send_messages(number) {
+            self.lack_room(number);
+            return false;
+        }
         let input = &mut self.parts.inputs[number];
         let Some(id) = input.tail.next_file() else {
             return false;
@@ -356,7 +362,7 @@ impl Ingest {
         let route = self.route(number, &tag);
         let input = &mut self.parts.inputs[number];
         let lent = Lent {
-            buffer: &mut self.buffer,
+            buffer: &mut self.parts.buffer,
             filters: &mut self.parts.filters,
             pace: self.parts.pace.as_mut(),
         };
@@ -365,9 +371,7 @@ impl Ingest {
             Turn::AtEnd => input.end_burst(route.slot),
             Turn::NoRoom => {
                 input.tail.has_more(id);
-                input.chunks.seal_all(Sealing::MemoryShort, Instant::now());
-                input.note_short_of_memory(Instant::now());
-                self.is_short_of_memory = true;
+                self.lack_room(number);
                 return false;
             }
         }
@@ -375,6 +379,26 @@ impl Ingest {
         self.last_moved = Instant::now();
         // Spans without a share are settled as they are read.
         self.positions_changed = true;
+        true
+    }
+
+    fn lack_room(&mut self, number: usize) {
+        let (input, now) = (&mut self.parts.inputs[number], Instant::now());
+        input.chunks.seal_all(Sealing::MemoryShort, now);
+        input.note_short_of_memory(now);
+        self.is_short_of_memory = true;
+    }
+
+    /// Sends the joined lines that are complete. False: no memory for some of them.
+    fn send_messages(&mut self, number: usize) -> bool {
+        for (id, tag) in self.parts.inputs[number].files_with_messages() {
+            let route = self.route(number, &tag);
+            let input = &mut self.parts.inputs[number];
+            if !input.send_messages(id, &route, &mut self.parts.filters) {
+                return false;
+            }
+            self.last_moved = Instant::now();
+        }
         true
     }
 
@@ -520,6 +544,7 @@ impl Ingest {
             }
             self.parts.inputs[number].tail.retire(now);
             self.parts.inputs[number].tail.let_go_of_surplus(now);
+            self.parts.inputs[number].forget_joined_files();
         }
     }
 
@@ -532,7 +557,8 @@ impl Ingest {
         };
         let route = self.route(number, &tag);
         let input = &mut self.parts.inputs[number];
-        let lent = Lent { buffer: &mut self.buffer, filters: &mut self.parts.filters, pace: None };
+        let lent =
+            Lent { buffer: &mut self.parts.buffer, filters: &mut self.parts.filters, pace: None };
         match input.take_partial(id, &route, lent) {
             Turn::AtEnd => true,
             Turn::More => {
@@ -613,6 +639,8 @@ impl Ingest {
     fn send_all_partials(&mut self) -> bool {
         let mut has_sent_all = true;
         for number in 0..self.parts.inputs.len() {
+            self.parts.inputs[number].complete_all_messages();
+            has_sent_all &= self.send_messages(number);
             for id in self.parts.inputs[number].tail.ids() {
                 has_sent_all &= self.send_partial(number, id);
             }
@@ -654,7 +682,7 @@ impl Ingest {
         let accounts = Accounts {
             held_unread: inputs.iter().map(|input| input.tail.unread()).sum(),
             held_in_memory: self.away_bytes
-                + inputs.iter().map(|input| input.chunks.file_bytes()).sum::<u64>(),
+                + inputs.iter().map(Input::bytes_in_memory).sum::<u64>(),
             ..Accounts::of(&self.parts.counters, seen)
         };
         if accounts.is_balanced() {
@@ -707,15 +735,13 @@ impl Ingest {
             let resume = self.parts.pace.as_ref().and_then(Pace::resumes);
             return Some(resume.unwrap_or(now).max(now));
         }
-        if self
-            .parts
-            .clients
-            .iter()
-            .any(|clients| clients.has_more() && !clients.is_short_of_memory())
-        {
+        let has_frames = |clients: &Frames| clients.has_more() && !clients.is_short_of_memory();
+        if self.parts.clients.iter().any(has_frames) {
             return Some(now);
         }
         let chunks = self.all_chunks().filter_map(OpenChunks::next_due).min();
+        let next_message = |input: &Input| input.next_message(self.is_short_of_memory);
+        let messages = self.parts.inputs.iter().filter_map(next_message).min();
         let has_rotated = self.parts.inputs.iter().any(|input| input.tail.has_rotated());
         let looks = self.watch.is_none()
             || self
@@ -728,6 +754,7 @@ impl Ingest {
         let saves = self.positions_changed && !self.parts.stores.is_empty();
         let deadlines = [
             chunks,
+            messages.filter(|_| !self.intake_ended),
             self.next_data,
             Some(self.next_scan).filter(|_| !self.intake_ended),
             Some(self.next_look).filter(|_| looks && !self.intake_ended),

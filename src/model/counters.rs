@@ -50,6 +50,11 @@ counters! {
     lines,
     /// Lines that were not a JSON object (or did not fit another parser) and went out as text.
     unparsed,
+    /// Messages of joined lines that were divided: at `multiline_buffer_limit`, or for want of
+    /// memory.
+    multiline_truncated,
+    /// Those of them that were divided for want of memory.
+    multiline_hurried,
     /// Lines with bytes that are not UTF-8, replaced by U+FFFD.
     bad_utf8,
     /// Lines whose time could not be read with the parser's format.

@@ -49,6 +49,21 @@ pub fn parse_size_plainly(text: &str) -> Option<usize> {
     })
 }
 
+/// A size in bytes in binary units: a number and at most `K`, `M` or `G`, `B` or `iB` behind it or
+/// not (`2M` is 2,097,152).
+pub fn parse_binary_size(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit()).len();
+    let (number, suffix) = text.split_at(digits);
+    let shift = match suffix.trim_start().to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(1 << shift).filter(|size| *size > 0)
+}
+
 /// A time as a person reads it: a number, which may have a fraction, and `ms`, `s`, `m`, `h`, `d`
 /// or nothing, which is seconds.
 pub fn parse_time(text: &str) -> Option<Duration> {
@@ -124,6 +139,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn binary_sizes_are_powers_of_two() {
+        for (text, expected) in [
+            ("2M", Some(2 << 20)),
+            ("2MB", Some(2 << 20)),
+            ("2 MiB", Some(2 << 20)),
+            ("10k", Some(10_240)),
+            ("1GiB", Some(1 << 30)),
+            ("100", Some(100)),
+            ("0", None),
+            ("M", None),
+            ("2T", None),
+            ("2.5M", None),
+        ] {
+            assert_eq!(parse_binary_size(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn booleans_are_six_words_in_any_case() {

@@ -6,6 +6,7 @@
 //! Nothing here asks a clock or counts anything: what a line turned out to be is in the answer.
 
 pub mod definition;
+pub mod multiline;
 
 mod fields;
 mod json;

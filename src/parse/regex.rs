@@ -19,10 +19,7 @@ pub(super) struct RegexReader {
 
 impl RegexReader {
     pub(super) fn compile(pattern: &str, skip_empty_values: bool) -> Result<Self, DefinitionError> {
-        let (body, flags) = unwrap(pattern);
-        let regex = RegexBuilder::new(&ruby_flags(body, flags)).build().map_err(|reason| {
-            DefinitionError::Regex { pattern: pattern.to_owned(), reason: Box::new(reason) }
-        })?;
+        let regex = compile(pattern)?;
         let groups: Vec<(usize, String)> = regex
             .capture_names()
             .enumerate()
@@ -51,6 +48,15 @@ impl RegexReader {
         }
         Ok(())
     }
+}
+
+/// Compiles a pattern in Ruby's syntax, `/…/imx` around it or not.
+pub(super) fn compile(pattern: &str) -> Result<Regex, DefinitionError> {
+    let (body, flags) = unwrap(pattern);
+    RegexBuilder::new(&ruby_flags(body, flags)).build().map_err(|reason| DefinitionError::Regex {
+        pattern: pattern.to_owned(),
+        reason: Box::new(reason),
+    })
 }
 
 /// The pattern without slashes around it, and the letters behind them.

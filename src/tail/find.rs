@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info, warn};
 
@@ -19,8 +19,28 @@ use super::{FollowedFile, Inode, Tail, open};
 use crate::checkpoint::Position;
 use crate::model::{FileId, Tag};
 
-/// When notices work, this part of the files is looked at in each reconcile, in turn.
-const LOOKED_AT_IN_TURN: u64 = 10;
+/// When notices work, one in so many files is looked at in each reconcile, in turn; and a directory
+/// that seems unchanged is listed in one of so many.
+pub(super) const IN_TURN: u64 = 10;
+/// How far the clock that stamps directories may be behind: it moves with the kernel's tick.
+const TICK: Duration = Duration::from_millis(20);
+
+/// When something was last created, renamed or deleted in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: Inode,
+    modified: SystemTime,
+}
+
+impl Stamp {
+    /// `None` if it could be the same after one more change: the last was a moment ago.
+    fn of(directory: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(here(directory)).ok()?;
+        let modified = metadata.modified().ok()?;
+        let age = SystemTime::now().duration_since(modified).ok()?;
+        (age > TICK).then(|| Self { inode: Inode::of(&metadata), modified })
+    }
+}
 
 impl Tail {
     /// Lists the directories and sets right whatever notices did not tell. `is_watched` says
@@ -32,26 +52,38 @@ impl Tail {
         }
         self.round += 1;
         let directories = self.globs.directories();
-        let mut listed = Vec::new();
+        let every =
+            !self.has_scanned || self.is_silent || directories.iter().any(|d| !is_watched(d));
+        let must_list = every || self.round.is_multiple_of(IN_TURN);
+        let (mut listed, mut unchanged) = (Vec::new(), Vec::new());
         for directory in &directories {
+            let stamp = Stamp::of(directory);
+            if !must_list && stamp.is_some() && stamp == self.settled.get(directory).copied() {
+                unchanged.push(directory.clone());
+                continue;
+            }
             match self.list(directory, now) {
-                Ok(()) => listed.push(directory.clone()),
+                Ok(is_settled) => {
+                    listed.push(directory.clone());
+                    self.remember_listing(directory, stamp.filter(|_| is_settled));
+                }
                 // What could not be listed says nothing about what lies there.
                 Err(error) => self.mention_unlisted(directory, &error, now),
             }
         }
-        self.forget_places_not_met(&listed);
-        let every =
-            !self.has_scanned || self.is_silent || directories.iter().any(|d| !is_watched(d));
-        self.look_at_files(now, if every { 1 } else { LOOKED_AT_IN_TURN });
+        if !listed.is_empty() || unchanged.len() < directories.len() {
+            self.forget_places_not_met(&listed, &unchanged);
+        }
+        self.look_at_files(now, if every { 1 } else { IN_TURN });
         if !self.has_scanned {
             self.count_what_is_gone();
         }
         self.has_scanned = true;
     }
 
-    /// Meets what a directory holds. Files that lie where they did are only ticked off.
-    fn list(&mut self, directory: &Path, now: Instant) -> io::Result<()> {
+    /// Meets what a directory holds. Files that lie where they did are only ticked off. True: there
+    /// is nothing in it to look at again before a name in it changes.
+    fn list(&mut self, directory: &Path, now: Instant) -> io::Result<bool> {
         let device = std::fs::metadata(here(directory)).map_or(0, |metadata| metadata.dev());
         let mut others = Vec::new();
         discover::each_entry(directory, |name, number, is_symlink| {
@@ -65,10 +97,27 @@ impl Tail {
             }
         })?;
         others.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut is_settled = true;
         for entry in others {
             self.meet(&entry, device, now);
+            is_settled &= self.is_met(&entry, device);
         }
-        Ok(())
+        Ok(is_settled)
+    }
+
+    /// Followed, or not wanted. What could not be opened may be opened later, what was too old may
+    /// be written to, and a link may lead elsewhere, without any change of the directory.
+    fn is_met(&self, entry: &Entry, device: u64) -> bool {
+        let inode = Inode { device, number: entry.inode };
+        let is_known = self.by_inode.contains_key(&inode) && !entry.is_symlink;
+        is_known || !self.globs.matches(&entry.path)
+    }
+
+    fn remember_listing(&mut self, directory: &Path, stamp: Option<Stamp>) {
+        match stamp {
+            Some(stamp) => self.settled.insert(directory.to_owned(), stamp),
+            None => self.settled.remove(directory),
+        };
     }
 
     fn mention_unlisted(&mut self, directory: &Path, error: &io::Error, now: Instant) {
@@ -94,11 +143,12 @@ impl Tail {
         }
     }
 
-    fn forget_places_not_met(&mut self, directories: &[PathBuf]) {
+    /// Files whose names were not met in the directories that were `listed` lie there no more.
+    fn forget_places_not_met(&mut self, listed: &[PathBuf], unchanged: &[PathBuf]) {
         let is_gone = |place: &&PathBuf| {
             let directory = place.parent().unwrap_or_else(|| Path::new(""));
-            directories.iter().any(|listed| listed == directory)
-                || matches!(place.try_exists(), Ok(false))
+            let is_in = |directories: &[PathBuf]| directories.iter().any(|one| one == directory);
+            is_in(listed) || (!is_in(unchanged) && matches!(place.try_exists(), Ok(false)))
         };
         let unmet = self.files.values().filter(|file| file.met_in != self.round);
         let gone: Vec<PathBuf> =
@@ -123,7 +173,7 @@ impl Tail {
 
     /// Looks at one file; if it changed, it gets its turn to be read. True: it grew, and was
     /// expected to be announced.
-    pub(super) fn look(&mut self, id: FileId, now: Instant) -> bool {
+    pub fn look(&mut self, id: FileId, now: Instant) -> bool {
         let Some(file) = self.files.get_mut(&id) else {
             return false;
         };
@@ -148,18 +198,17 @@ impl Tail {
 
     /// Looks at the files that notices do not reach, or at all of them.
     pub fn look_at_unwatched(&mut self, now: Instant, all: bool) {
-        let ids: Vec<FileId> = self
-            .files
-            .values()
-            .filter(|file| all || self.is_silent || file.is_unwatched || file.place.is_none())
-            .map(|file| file.id)
-            .collect();
+        let ids: Vec<FileId> = if all || self.is_silent {
+            self.ids()
+        } else {
+            let is_unheard = |file: &&FollowedFile| file.is_unwatched || file.place.is_none();
+            self.astray().filter(is_unheard).map(|file| file.id).collect()
+        };
         for id in ids {
             self.look(id, now);
         }
         let links: Vec<PathBuf> = self
-            .files
-            .values()
+            .astray()
             .filter(|file| file.is_unwatched)
             .filter_map(|file| file.place.clone())
             .collect();
@@ -170,7 +219,7 @@ impl Tail {
 
     /// Whether [`Tail::look_at_unwatched`] has anything to do.
     pub fn has_unwatched(&self) -> bool {
-        self.is_silent || self.files.values().any(|file| file.is_unwatched || file.place.is_none())
+        self.is_silent || self.astray().any(|file| file.is_unwatched || file.place.is_none())
     }
 
     // === Opening files
@@ -301,6 +350,7 @@ impl Tail {
         self.by_inode.insert(followed.inode, id);
         self.by_place.insert(place.to_owned(), id);
         self.files.insert(id, followed);
+        self.note_place(id);
         self.enqueue(id);
         Ok(())
     }

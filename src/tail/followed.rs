@@ -18,7 +18,7 @@ use memchr::memrchr;
 
 use super::lines::Line;
 use super::open;
-use super::read::{Found, ReadBuffer, begins_with};
+use super::read::{Found, ReadBuffer};
 use crate::checkpoint::mark::{MARKER_REACH, mark_of_file};
 use crate::checkpoint::{Ledger, Mark, Position};
 use crate::model::{FileId, Share, SpanId, Tag};
@@ -131,6 +131,9 @@ pub struct FollowedFile {
     is_skipping: bool,
     /// The end of its unterminated last line that was sent as if it were complete.
     partial_sent: Option<u64>,
+    /// Where the oldest message begins whose lines were taken and that was not sent yet. The
+    /// newest span begins there, and one share of it is the message's.
+    held: Option<Mark>,
 }
 
 impl FollowedFile {
@@ -162,6 +165,7 @@ impl FollowedFile {
             may_be_in_hole: false,
             is_skipping: false,
             partial_sent: None,
+            held: None,
         })
     }
 
@@ -203,7 +207,7 @@ impl FollowedFile {
             return Ok(Reading::AtEnd);
         };
         let length = self.next_length(slice);
-        let mut found = if self.is_overwritten(file)? {
+        let mut found = if self.is_overwritten(file, buffer)? {
             Found::SomethingElse
         } else {
             buffer.read(file, self.next, length)?
@@ -230,9 +234,9 @@ impl FollowedFile {
 
     /// The bytes before an offset alone do not tell lines apart that end alike and are of one
     /// length; lines begin with what differs, most often a time.
-    fn is_overwritten(&self, file: &File) -> io::Result<bool> {
+    fn is_overwritten(&self, file: &File, buffer: &ReadBuffer) -> io::Result<bool> {
         // Nearer to the start, the marker covers the beginning.
-        Ok(self.next.offset > MARKER_REACH as u64 && !begins_with(file, &self.head)?)
+        Ok(self.next.offset > MARKER_REACH as u64 && !buffer.finds_head(file, &self.head)?)
     }
 
     fn judge(&mut self, buffer: &ReadBuffer, at_end: bool, line_limit: usize) -> Reading {
@@ -290,6 +294,7 @@ impl FollowedFile {
         self.may_be_in_hole = true;
         self.is_skipping = false;
         self.partial_sent = None;
+        self.held = None;
     }
 
     /// How many bytes the next read asks for.
@@ -302,9 +307,16 @@ impl FollowedFile {
         self.next.offset
     }
 
-    /// The span that the next [`FollowedFile::take`] will enter.
+    /// The same, as it can be recognised.
+    pub fn next_mark(&self) -> Mark {
+        self.next
+    }
+
+    /// The span that the next [`FollowedFile::take`] will enter, or that
+    /// [`FollowedFile::take_joined`] will add to.
     pub fn next_span(&self) -> SpanId {
-        SpanId { generation: self.generation, number: self.ledger.next_number() }
+        let number = self.ledger.next_number() - u64::from(self.held.is_some());
+        SpanId { generation: self.generation, number }
     }
 
     /// The lines up to `end` were taken; `shares` chunks took events from them.
@@ -317,6 +329,37 @@ impl FollowedFile {
         self.ledger.enter(self.next, shares);
         self.wanted = 0;
         self.changed = now;
+    }
+
+    /// The lines up to `end` were taken, or none more; what is left of them in memory begins at
+    /// `held`. `shares` chunks took events from the span that [`FollowedFile::next_span`] named.
+    ///
+    /// The position stays before the oldest message that is held, so that a restart reads it from
+    /// its first line. What was sent of the lines behind it is sent again then.
+    pub fn take_joined(&mut self, end: Mark, held: Option<Mark>, shares: u32, now: Instant) {
+        if end != self.next {
+            self.count_sent_again(end.offset);
+            self.wanted = 0;
+            self.changed = now;
+        }
+        let sent_to = held.unwrap_or(end);
+        if self.held.is_some() {
+            self.ledger.share_more(shares);
+            self.ledger.extend(if held == self.held { end } else { sent_to });
+        } else if sent_to != self.next || shares > 0 {
+            self.ledger.enter(sent_to, shares);
+        }
+        self.next = end;
+        if held == self.held {
+            return;
+        }
+        if self.held.is_some() {
+            self.ledger.settle(self.ledger.next_number() - 1);
+        }
+        if held.is_some() {
+            self.ledger.enter(end, 1);
+        }
+        self.held = held;
     }
 
     /// The line that begins here is above the limit: what was read of it is done with, and what
@@ -510,6 +553,9 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     const LIMIT: usize = 100;
@@ -586,6 +632,82 @@ mod tests {
         assert_eq!((case.file.position().offset, case.file.unsettled()), (0, 8));
         case.settle(0, 0);
         assert_eq!((case.file.position().offset, case.file.unsettled()), (8, 0));
+    }
+
+    #[test]
+    fn the_position_stays_before_the_oldest_message_that_is_held() {
+        let mut case = Case::new("one\ntwo\nthree\nfour\n");
+        case.read();
+        let now = Instant::now();
+        let at = |case: &Case, offset| case.buffer.mark(offset);
+        let position = |case: &Case| case.file.position().offset;
+        let (second, third, fourth) = (at(&case, 4), at(&case, 8), at(&case, 14));
+        // The first line is sent, the second is held.
+        assert_eq!(case.file.next_span().number, 0);
+        case.file.take_joined(third, Some(second), 1, now);
+        case.settle(0, 0);
+        assert_eq!(position(&case), 4);
+        // A line behind it is sent, and settled before it.
+        assert_eq!(case.file.next_span().number, 1);
+        case.file.take_joined(fourth, Some(second), 1, now);
+        case.settle(0, 1);
+        assert_eq!(position(&case), 4);
+        // It is sent, and the last line is held.
+        case.file.take_joined(at(&case, 19), Some(fourth), 1, now);
+        assert_eq!(position(&case), 4, "not settled yet");
+        case.settle(0, 1);
+        assert_eq!(position(&case), 14);
+        // That one is sent without more being read.
+        let end = case.file.next_mark();
+        case.file.take_joined(end, None, 1, now);
+        assert!(!case.file.is_settled());
+        case.settle(0, 2);
+        assert_eq!((position(&case), case.file.unsettled()), (19, 0));
+        assert_eq!(case.file.next_span().number, 3);
+    }
+
+    proptest! {
+        /// Lines of ten bytes in two streams, each the last one of its message or not.
+        #[test]
+        fn the_position_never_passes_the_first_line_of_a_message_that_is_not_settled(
+            slices in prop::collection::vec(
+                (prop::collection::vec((0..2_usize, any::<bool>()), 0..8), prop::collection::vec(any::<Index>(), 0..4)),
+                1..30,
+            ),
+        ) {
+            let (mut case, now) = (Case::new(""), Instant::now());
+            let at = |line: usize| Mark { offset: line as u64 * 10, marker: 0 };
+            let (mut line, mut pending, mut sent) = (0, [None, None], Vec::new());
+            for (lines, settled) in slices {
+                let (span, before) = (case.file.next_span().number, sent.len());
+                for (stream, is_last) in lines {
+                    let first = pending[stream].take().unwrap_or(line);
+                    line += 1;
+                    match is_last {
+                        true => sent.push((first, span)),
+                        false => pending[stream] = Some(first),
+                    }
+                }
+                let held = pending.iter().flatten().min().map(|&first| at(first));
+                let shares = u32::try_from(sent.len() - before).unwrap();
+                case.file.take_joined(at(line), held, shares, now);
+                for index in settled {
+                    if !sent.is_empty() {
+                        case.settle(0, sent.swap_remove(index.index(sent.len())).1);
+                    }
+                }
+                let firsts = sent.iter().map(|(first, _)| first).chain(pending.iter().flatten());
+                let oldest = firsts.min().copied().unwrap_or(line);
+                prop_assert!(case.file.position().offset <= at(oldest).offset);
+            }
+            let span = case.file.next_span().number;
+            let last: Vec<usize> = pending.into_iter().flatten().collect();
+            case.file.take_joined(at(line), None, u32::try_from(last.len()).unwrap(), now);
+            sent.extend(last.iter().map(|&first| (first, span)));
+            sent.iter().for_each(|(_, span)| case.settle(0, *span));
+            prop_assert_eq!(case.file.position(), at(line));
+            prop_assert!(case.file.is_settled());
+        }
     }
 
     #[test]

@@ -32,7 +32,10 @@ impl Tail {
                     self.lose_place(&notice.path);
                 }
                 What::Vanished => self.lose_place(&notice.path),
-                What::Unknown => self.wants_scan = true,
+                What::Unknown => {
+                    self.settled.clear();
+                    self.wants_scan = true;
+                }
                 What::Changed | What::Closed => {}
             }
         }
@@ -152,7 +155,10 @@ impl Tail {
             && let Some(other) = self.files.get_mut(&other)
         {
             other.place = None;
+            let other = other.id;
+            self.note_place(other);
         }
+        self.note_place(id);
         debug!(place = %place.display(), "a followed file has another name");
         self.enqueue(id);
     }
@@ -163,6 +169,7 @@ impl Tail {
         };
         if let Some(file) = self.files.get_mut(&id) {
             file.place = None;
+            self.note_place(id);
             self.enqueue(id);
         }
     }
@@ -173,6 +180,7 @@ impl Tail {
         };
         if let Some(place) = file.place.take() {
             self.by_place.remove(&place);
+            self.note_place(id);
         }
     }
 }

@@ -20,7 +20,7 @@ pub mod read;
 pub mod settings;
 pub mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub use self::discover::PathError;
 use self::discover::{Globs, TagTemplate};
 pub use self::followed::{FollowedFile, Inode, Reading, Seen};
 pub use self::read::ReadBuffer;
-pub use self::settings::{LongLines, MaxHeld, Settings};
+pub use self::settings::{Joins, LongLines, MaxHeld, Settings};
 pub use self::watch::{Notice, Watch, What};
 use crate::checkpoint::Remembered;
 use crate::model::{Counters, FileId, Mentions, Share};
@@ -46,6 +46,9 @@ pub struct Tail {
     files: HashMap<FileId, FollowedFile>,
     by_inode: HashMap<Inode, FileId>,
     by_place: HashMap<PathBuf, FileId>,
+    /// Files without the name by which they were found, and those that notices do not reach: few
+    /// among ten thousand, and the only ones that are looked through each time ingest wakes.
+    astray: BTreeSet<FileId>,
     /// The newest file of each path, named or not.
     newest: HashMap<Arc<Path>, FileId>,
     /// Files with something to read, in the order in which they get their turn.
@@ -58,6 +61,8 @@ pub struct Tail {
     mentions: Mentions<(PathBuf, io::ErrorKind)>,
     next_id: u64,
     has_scanned: bool,
+    /// Directories that held nothing but followed files when they were listed.
+    settled: HashMap<PathBuf, find::Stamp>,
     wants_scan: bool,
     round: u64,
     /// A reconcile found growth that no notice announced.
@@ -85,6 +90,7 @@ impl Tail {
             files: HashMap::new(),
             by_inode: HashMap::new(),
             by_place: HashMap::new(),
+            astray: BTreeSet::new(),
             newest: HashMap::new(),
             queue: VecDeque::new(),
             refused: HashMap::new(),
@@ -92,6 +98,7 @@ impl Tail {
             mentions: Mentions::default(),
             next_id: u64::from(number) << 48,
             has_scanned: false,
+            settled: HashMap::new(),
             wants_scan: true,
             round: 0,
             is_silent: false,
@@ -219,8 +226,7 @@ impl Tail {
     /// unterminated last line goes out now.
     pub fn ending(&self, now: Instant) -> Vec<FileId> {
         let wait = self.settings.rotate_wait;
-        self.files
-            .values()
+        self.astray()
             .filter(|file| is_rotated(file) && !file.is_queued && file.owes_partial())
             .filter(|file| now.duration_since(file.changed) >= wait)
             .map(|file| file.id)
@@ -239,7 +245,7 @@ impl Tail {
                 && now.duration_since(file.changed) >= wait
         };
         let ids: Vec<FileId> =
-            self.files.values().filter(|file| done(file)).map(|file| file.id).collect();
+            self.astray().filter(|file| done(file)).map(|file| file.id).collect();
         for id in ids {
             self.forget(id);
         }
@@ -267,13 +273,13 @@ impl Tail {
     }
 
     fn without_place(&self) -> Vec<FileId> {
-        let files = self.files.values().filter(|file| file.place.is_none() && !file.is_deleted);
+        let files = self.astray().filter(|file| file.place.is_none() && !file.is_deleted);
         files.map(|file| file.id).collect()
     }
 
     /// The oldest deleted file, if all of them hold more than they may; and how much that is.
     fn surplus(&self) -> Option<(FileId, u64)> {
-        let held = || self.files.values().filter(|file| file.is_deleted);
+        let held = || self.astray().filter(|file| file.is_deleted);
         let oldest = held().min_by_key(|file| file.id)?;
         let limit = match self.settings.max_held_bytes {
             MaxHeld::Off => return None,
@@ -293,6 +299,8 @@ impl Tail {
         info!(file = %file.path.display(), inode = file.inode.number, "done with a file");
         self.seen_of_forgotten += file.seen();
         self.by_inode.remove(&file.inode);
+        self.astray.remove(&id);
+        self.settled.clear();
         if self.newest.get(&file.path) == Some(&id) {
             self.newest.remove(&file.path);
         }
@@ -300,7 +308,24 @@ impl Tail {
 
     /// Whether [`Tail::ending`] or [`Tail::retire`] may have something to do later.
     pub fn has_rotated(&self) -> bool {
-        self.files.values().any(is_rotated)
+        self.astray().any(is_rotated)
+    }
+
+    /// The files of [`Tail::astray`], the field.
+    fn astray(&self) -> impl Iterator<Item = &FollowedFile> {
+        self.astray.iter().filter_map(|id| self.files.get(id))
+    }
+
+    /// Has to follow every change of a file's place.
+    fn note_place(&mut self, id: FileId) {
+        let is_astray = |file: &FollowedFile| is_rotated(file) || file.is_unwatched;
+        if self.files.get(&id).is_some_and(is_astray) {
+            self.astray.insert(id);
+            // If what took its place away was wrong, the next listing sets it right.
+            self.settled.clear();
+        } else {
+            self.astray.remove(&id);
+        }
     }
 
     /// Every file at its end and quiet: for so long, or for less if its writer closed it.
@@ -342,6 +367,7 @@ fn is_rotated(file: &FollowedFile) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::find::IN_TURN;
     use super::*;
 
     fn tail_over(directory: &Path, change: impl FnOnce(&mut Settings)) -> Tail {
@@ -365,6 +391,37 @@ mod tests {
         std::fs::rename(path("app.log.1.gz"), path("app.log")).unwrap();
         tail.scan(now, |_| true);
         assert_eq!(tail.files().count(), 1);
+    }
+
+    #[test]
+    fn an_unchanged_directory_is_listed_in_one_of_ten_rounds_and_a_changed_one_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let age = |name: &str| {
+            let file = std::fs::File::open(path(name)).unwrap();
+            file.set_modified(long_ago).unwrap();
+        };
+        std::fs::write(path("app.log"), "line\n").unwrap();
+        age("");
+        let mut tail = tail_over(directory.path(), |_| ());
+        let now = Instant::now();
+        tail.scan(now, |_| true);
+        tail.scan(now, |_| true);
+        assert_eq!(tail.files().count(), 1);
+        // As if the file system had not stamped the directory.
+        std::fs::write(path("app.log.1"), "line\n").unwrap();
+        age("");
+        tail.scan(now, |_| true);
+        assert_eq!(tail.files().count(), 1, "it seems unchanged");
+        (0..IN_TURN).for_each(|_| tail.scan(now, |_| true));
+        assert_eq!(tail.files().count(), 2);
+        std::fs::write(path("app.log.2"), "line\n").unwrap();
+        tail.scan(now, |_| true);
+        assert_eq!(tail.files().count(), 3);
+        std::fs::remove_file(path("app.log")).unwrap();
+        tail.scan(now, |_| true);
+        assert_eq!(tail.files().filter(|file| file.place.is_none()).count(), 1);
     }
 
     #[test]

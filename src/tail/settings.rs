@@ -18,6 +18,8 @@ pub struct Settings {
     pub tag_regex: Option<String>,
     /// `Parser`: its name. `None`: every line goes out as text under `key`.
     pub parser: Option<String>,
+    /// What joins lines before they are events.
+    pub joins: Joins,
     /// `Key`: the record key of a line that goes out as text.
     pub key: String,
     /// `Path_Key`: the record key for the path of the file.
@@ -73,6 +75,31 @@ pub enum MaxHeld {
     Bytes(u64),
 }
 
+/// Which lines become one event. Parsers are named as in their sections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joins {
+    /// Every line is an event of its own.
+    Nothing,
+    /// `multiline.parser`: those that are tried, in this order. `parser` and `key` mean nothing.
+    Parsers(Vec<String>),
+    /// `Docker_Mode`: the pieces of a line of Docker, which `parser` reads then.
+    DockerMode {
+        /// `Docker_Mode_Parser`: a line it reads is the first of several.
+        first: Option<String>,
+        /// `Docker_Mode_Flush`: how long after its last piece a line is taken to be complete.
+        flush_after: Duration,
+    },
+    /// `Multiline`: what follows a first line is added to its record. `parser` means nothing.
+    FirstLines {
+        /// `Parser_Firstline`.
+        first: String,
+        /// `Parser_1` and so on: they read the lines that follow.
+        others: Vec<String>,
+        /// `Multiline_Flush`: how long after its last line a message is taken to be complete.
+        flush_after: Duration,
+    },
+}
+
 impl Settings {
     /// `Mem_Buf_Limit` when none is written: 16MB.
     pub const DEFAULT_MEM_BUF_LIMIT: usize = 16_000_000;
@@ -88,6 +115,7 @@ impl Settings {
             tag: name.to_owned(),
             tag_regex: None,
             parser: None,
+            joins: Joins::Nothing,
             key: "log".to_owned(),
             path_key: None,
             offset_key: None,

@@ -26,6 +26,7 @@ pub struct Told {
     output: Vec<String>,
     more: String,
     environment: Vec<(String, String)>,
+    parsers: String,
 }
 
 impl Told {
@@ -45,6 +46,7 @@ impl Told {
                 ("HOSTNAME".to_owned(), "pod-1".to_owned()),
                 ("POD_NAMESPACE".to_owned(), "shop".to_owned()),
             ],
+            parsers: include_str!("../../config/parsers.conf").to_owned(),
         }
     }
 
@@ -91,6 +93,13 @@ impl Told {
         self
     }
 
+    /// Sections that stand in the parser file too.
+    pub fn parsers(mut self, text: &str) -> Self {
+        self.parsers.push('\n');
+        self.parsers.push_str(text);
+        self
+    }
+
     pub fn output(mut self, line: &str) -> Self {
         self.output.push(line.to_owned());
         self
@@ -110,7 +119,9 @@ impl Told {
     fn configuration(&self) -> String {
         let own = ["Parser json", "Tag app.logs", "Refresh_Interval 5", "Mem_Buf_Limit 5MB"];
         let key = |line: &str| line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+        let joins = self.input.iter().any(|line| key(line) == "multiline.parser");
         let kept = own.iter().filter(|own| !self.input.iter().any(|line| key(line) == key(own)));
+        let kept = kept.filter(|own| !(joins && key(own) == "parser"));
         let input: Vec<&str> = kept.copied().chain(self.input.iter().map(String::as_str)).collect();
         let tail = match &*self.path {
             "" => String::new(),
@@ -149,8 +160,7 @@ impl Told {
     fn write_into(&self, directory: &Path) -> PathBuf {
         let config = directory.join("fluent-bit.conf");
         std::fs::write(&config, self.configuration()).unwrap();
-        let parsers = include_str!("../../config/parsers.conf");
-        std::fs::write(directory.join("parsers.conf"), parsers).unwrap();
+        std::fs::write(directory.join("parsers.conf"), &self.parsers).unwrap();
         config
     }
 
