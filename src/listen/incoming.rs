@@ -262,3 +262,75 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         End::Late { pending, seconds: begun.elapsed().as_secs(), offset: self.offset }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::listen::intake::Portions;
+
+    /// `[tag, bin]` or `[tag, [entry, …]]` with a body of about `length` bytes.
+    fn frame(length: usize, is_array: bool) -> Vec<u8> {
+        let mut frame = b"\x92\xa1t".to_vec();
+        if is_array {
+            let entries = u16::try_from(length / 3).unwrap();
+            frame.push(0xdc);
+            frame.extend_from_slice(&entries.to_be_bytes());
+            frame.extend_from_slice(&b"\x92\x01\x80".repeat(entries.into()));
+        } else {
+            frame.push(0xc6);
+            frame.extend_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
+            frame.resize(frame.len() + length, 7);
+        }
+        frame
+    }
+
+    /// All values that `bytes` hold, when at most `pieces` of them come at once.
+    fn values(bytes: &[u8], pieces: usize, limit: usize) -> Vec<Vec<u8>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (mut sender, receiver) = duplex(pieces);
+            let portions = Portions::of(limit);
+            let limits = Limits { frame: limit / 2, ..Limits::default() };
+            let intake = Some(Rc::new(Intake::new(portions)));
+            let mut incoming = Incoming::new(receiver, limits, portions.buffer, intake);
+            let send = async {
+                sender.write_all(bytes).await.unwrap();
+                drop(sender);
+            };
+            let receive = async {
+                let mut values = Vec::new();
+                while let Some(value) = incoming.next().await.unwrap() {
+                    let at = usize::try_from(value.offset).unwrap();
+                    assert_eq!(bytes[at..at + value.bytes.len()], value.bytes);
+                    assert!(value.bytes.capacity() <= 2 * value.bytes.len() + portions.buffer);
+                    values.push(value.bytes);
+                }
+                values
+            };
+            tokio::join!(send, receive).1
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn values_come_whole_whatever_the_pieces_and_however_large_the_buffer(
+            frames in prop::collection::vec((0_usize..5000, any::<bool>(), 0_usize..3), 0..12),
+            pieces in 1_usize..3000,
+            limit in 12_000_usize..2_000_000,
+        ) {
+            let mut bytes = Vec::new();
+            let mut expected = Vec::new();
+            for (length, is_array, heartbeats) in frames {
+                expected.push(frame(length, is_array));
+                bytes.extend_from_slice(expected.last().unwrap());
+                bytes.resize(bytes.len() + heartbeats, 0xc0);
+            }
+            prop_assert_eq!(values(&bytes, pieces, limit), expected);
+        }
+    }
+}
