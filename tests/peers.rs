@@ -71,7 +71,10 @@ fn the_npm_server_gets_the_same_records_from_the_agent() {
 #[test]
 fn the_npm_server_takes_us_with_tls_key_user_and_gzip_and_over_a_unix_socket() {
     let (logs, fluentd, ca) = (LogDir::new(), FakeFluentd::start(), TestCa::new());
-    logs.append_sequence("app.log", 0..2000);
+    for n in 0..2000 {
+        let line = format!("{{\"timestamp\":\"2026-01-02T03:04:05.{n:06}\",\"n\":{n}}}\n");
+        logs.append("app.log", line);
+    }
     let to_fake = Told::to_follow(&logs, &fluentd).start();
     let expected = fluentd.wait_for_records(2000, SOON);
     assert_eq!(to_fake.stop(), 0);

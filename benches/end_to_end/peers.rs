@@ -18,7 +18,7 @@ use log_ambassador::agent::{self, Options};
 use log_ambassador::config::{self, Environment};
 use log_ambassador::model::{EventTime, Tag};
 use log_ambassador::parse::{Parser, TimeFound};
-use log_ambassador::protocol::frame;
+use log_ambassador::protocol::frame::{self, Tail};
 use memchr::{memchr, memrchr};
 
 /// See the head of this file.
@@ -124,7 +124,7 @@ impl FloorChunk {
         }
         let (mut head, mut tail) = (Vec::new(), Vec::new());
         frame::head(&Tag::new("app.logs"), self.entries.len(), &mut head);
-        frame::tail(self.events, None, &mut tail);
+        Tail { events: self.events, ..Tail::default() }.encode(&mut tail);
         let mut parts = [&head, &self.entries, &tail].map(|part| IoSlice::new(part));
         let mut left = &mut parts[..];
         while !left.is_empty() {

@@ -9,9 +9,11 @@
 use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use rustix::fs::OFlags;
 
 use super::mark::{MARKER_REACH, Mark, mark_of_file, read_once};
 
@@ -168,7 +170,10 @@ fn holds(file: &File, position: &Position) -> io::Result<bool> {
 }
 
 fn original_still_holds(position: &Position) -> bool {
-    let Ok(file) = File::open(&position.path) else {
+    // By now it can be a FIFO, whose opening waits for a writer.
+    let without_waiting = i32::try_from(OFlags::NONBLOCK.bits()).expect("a small number");
+    let opened = File::options().read(true).custom_flags(without_waiting).open(&position.path);
+    let Ok(file) = opened else {
         return false;
     };
     let is_same = file.metadata().is_ok_and(|metadata| metadata.ino() == position.inode);
@@ -255,6 +260,24 @@ mod tests {
         let stranger = logs.write("other.log", "one\ntwo\n");
         let mut unrelated = remembered(&position);
         assert_eq!(unrelated.of(&stranger, &logs.path("other.log")).unwrap(), None);
+    }
+
+    #[test]
+    fn an_original_that_is_a_fifo_by_now_holds_nobody_up() {
+        let logs = Logs::new();
+        logs.write("app.log", "one\ntwo\n");
+        let position = logs.position("app.log", 4);
+        fs::copy(logs.path("app.log"), logs.path("app.log.1")).unwrap();
+        fs::remove_file(logs.path("app.log")).unwrap();
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o644));
+        rustix::fs::mknodat(rustix::fs::CWD, logs.path("app.log"), kind, mode, 0).unwrap();
+        let place = logs.path("app.log.1");
+        let copy = File::open(&place).unwrap();
+        let mut remembered = remembered(&position);
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(remembered.of(&copy, &place).unwrap()).ok());
+        let found = is_done.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(found.expect("it waits for a writer"), Some(position));
     }
 
     #[test]

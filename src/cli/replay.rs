@@ -230,7 +230,7 @@ fn summary(counters: &Counters, time: Duration) -> String {
     for (what, count) in [
         ("not JSON, delivered as text", counters.unparsed.get()),
         ("with an unreadable time", counters.bad_time.get()),
-        ("with bytes that are not UTF-8", counters.bad_utf8.get()),
+        ("with bytes that are not UTF-8", counters.bad_text.get()),
         ("longer than the limit", counters.lines_cut.get()),
     ] {
         if count > 0 {

@@ -13,7 +13,7 @@ use super::keys::{Group, INPUT, TAIL};
 use super::parsers::Parsers;
 use super::tree::Section;
 use super::values::Values;
-use crate::tail::{Joins, LongLines, MaxHeld, Settings};
+use crate::tail::{Encoding, Joins, LongLines, MaxHeld, Settings, Symlinks};
 
 static GROUPS: &[&Group] = &[&INPUT, &TAIL];
 
@@ -42,8 +42,13 @@ pub(super) fn read_tail(
     }
     read_pace(&mut settings, &values, report);
     read_limits(&mut settings, &values, report);
+    settings.encoding = read_encoding(&values, report);
     let on = |name, default| values.boolean(name).unwrap_or(default);
     settings.read_from_head = on("Read_from_Head", settings.read_from_head);
+    settings.read_new_from_head =
+        on("Read_newly_discovered_files_from_head", settings.read_new_from_head);
+    let inside = values.text("Follow_Symlinks").is_some_and(|to| to.eq_ignore_ascii_case("inside"));
+    settings.symlinks = if inside { Symlinks::Inside } else { Symlinks::All };
     settings.inotify_watcher = on("Inotify_Watcher", settings.inotify_watcher);
     settings.skip_empty_lines = on("Skip_Empty_Lines", settings.skip_empty_lines);
     settings.exit_on_eof = on("Exit_On_Eof", settings.exit_on_eof);
@@ -136,4 +141,14 @@ fn check_buffer_sizes(longest: usize, values: &Values, report: &mut Report) {
         );
         report.refuse_plugin(&values.place("Buffer_Max_Size"), message);
     }
+}
+
+fn read_encoding(values: &Values, report: &mut Report) -> Encoding {
+    let unicode = values.text("Unicode.Encoding");
+    let generic = values.text("Generic.Encoding");
+    if unicode.is_some() && generic.is_some() {
+        let message = "contradicts Unicode.Encoding: a file has one encoding; take one of them out";
+        report.refuse_plugin(&values.place("Generic.Encoding"), message);
+    }
+    unicode.or(generic).and_then(|name| Encoding::named(&name)).unwrap_or_default()
 }

@@ -5,6 +5,8 @@
 //! Out: [`Group`]s of [`Key`]s, which parsing, `check`, the "did you mean" and the documentation
 //!      read
 
+use crate::tail::Encoding;
+
 /// One key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -177,7 +179,6 @@ const SYSTEM_RESOLVER: &str = "names are looked up as the system does it";
 const MEMORY_PACES: &str = "reading is paced by memory alone";
 const POSITIONS_ARE_SAFE: &str = "positions are kept in a file of our own, synced before it counts";
 const ONE_CONNECTION: &str = "one connection is kept as long as it works";
-const NO_ENCODING: &str = "have the application write UTF-8";
 const ONE_LISTENER: &str = "one socket takes as many connections as memory allows";
 const OWN_PATIENCE: &str =
     "a frame that was begun must arrive within 10 s; an idle client may stay";
@@ -826,12 +827,12 @@ pub const TAIL: Group = Group {
         obeyed("Key", Kind::Text, "log", "the record key of a line that goes out as text"),
         obeyed("Parser", Kind::Text, "", "the parser of its lines"),
         obeyed("Read_from_Head", Kind::Boolean, "on", "sends what files hold at the start"),
-        noted(
+        obeyed(
             "Read_newly_discovered_files_from_head",
             Kind::Boolean,
             "on",
-            "reads files found later from their start",
-            "files found later are always read from their start",
+            "sends what files hold that are found later; off: as Read_from_Head says, but for a \
+             file that takes the place of a followed one",
         ),
         obeyed(
             "Refresh_Interval",
@@ -844,7 +845,7 @@ pub const TAIL: Group = Group {
             Kind::Time,
             "2s",
             "how often symlinks are looked at",
-            "Progress_Check_Interval says it",
+            "a link that is switched is noticed at once; Progress_Check_Interval does the rest",
         ),
         obeyed(
             "Progress_Check_Interval",
@@ -908,14 +909,16 @@ pub const TAIL: Group = Group {
             "Ignore_Older",
             Kind::Time,
             "0",
-            "does not begin with files that were not written to for longer",
+            "does not begin with files that were not written to for longer; once one is, what \
+             comes from then on is sent",
         ),
         noted(
             "Ignore_Active_Older_Files",
             Kind::Boolean,
             "off",
             "stops following quiet files",
-            "quiet files cost nothing",
+            "what is written to a quiet file later arrives in either case, and following it costs \
+             nothing",
         ),
         obeyed("Path_Key", Kind::Text, "", "the record key for the path of the file"),
         obeyed("Offset_Key", Kind::Text, "", "the record key for the offset of the line"),
@@ -954,6 +957,13 @@ pub const TAIL: Group = Group {
             "off; half of the volume on tmpfs",
             "what deleted files that are not delivered yet may hold of the volume; above it the \
              oldest is let go, with its lines (ours)",
+        ),
+        obeyed(
+            "Follow_Symlinks",
+            Kind::Choice(&["on", "inside"]),
+            "on",
+            "inside: not out of the directory that the pattern names before its first wildcard; \
+             what is no regular file or lies in /proc is never followed (ours)",
         ),
         noted(
             "File_Cache_Advise",
@@ -996,8 +1006,20 @@ pub const TAIL: Group = Group {
             "",
             "a [PARSER]: lines are joined to the one before that it reads",
         ),
-        unsupported("Unicode.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),
-        unsupported("Generic.Encoding", Kind::Text, &[], "the encoding of the files", NO_ENCODING),
+        obeyed(
+            "Unicode.Encoding",
+            Kind::Choice(Encoding::UNICODE),
+            "",
+            "what the files are written in: auto, utf-16le or utf-16be; a byte order mark at the \
+             beginning of a file is right in any case, and left out",
+        ),
+        obeyed(
+            "Generic.Encoding",
+            Kind::Choice(Encoding::GENERIC),
+            "",
+            "what the files are written in: ShiftJIS, UHC, GBK, GB18030, Big5, Win866, Win874, or \
+             Win1250 to Win1256",
+        ),
         noted(
             "Windows.Path_Encoding",
             Kind::Text,

@@ -397,7 +397,7 @@ mod tests {
     use crate::parse::{Definition, Format, Type};
     use crate::protocol::handshake::User;
     use crate::secrets::Source;
-    use crate::tail::{LongLines, MaxHeld};
+    use crate::tail::{Encoding, LongLines, MaxHeld, Symlinks};
     use crate::tls;
 
     /// A Pod called `h1` whose image has our own parsers.
@@ -581,12 +581,15 @@ mod tests {
                 path_key: own("file"),
                 offset_key: own("offset"),
                 read_from_head: false,
+                read_new_from_head: false,
+                symlinks: Symlinks::Inside,
                 refresh_interval: millis(500),
                 progress_check_interval: millis(1_500),
                 rotate_wait: seconds(60),
                 ignore_older: Some(seconds(86_400)),
                 inotify_watcher: false,
                 mem_buf_limit: 1_500_000,
+                encoding: Encoding::named("utf-16le").unwrap(),
                 line_limit: 63_998,
                 long_lines: LongLines::Skip,
                 skip_empty_lines: true,
@@ -597,6 +600,7 @@ mod tests {
         );
         assert_eq!(inputs[1].tag, "tail.1", "the tag of an input without one");
         assert_eq!(inputs[1].long_lines, LongLines::Cut, "cutting wins over skipping");
+        assert_eq!(Some(inputs[1].encoding), Encoding::named("ShiftJIS"));
         check_filters(&filters);
         check_outputs(&outputs);
         check_listeners(&listeners);

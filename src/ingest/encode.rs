@@ -17,13 +17,13 @@ use crate::model::record::{append_pairs, write_map_header, write_str, write_uint
 use crate::model::{Counters, EventTime, FileId, Mentions};
 use crate::parse::multiline::Message;
 use crate::parse::{Parser, TimeFound};
-use crate::tail::Settings;
+use crate::tail::{Charset, Settings};
 
 /// The bytes of an event before its record: an array of two, and the time.
 pub(super) const BEFORE_RECORD: usize = 1 + EventTime::ENCODED;
 
-/// What an event may take beyond three times its line and what is added to it: what stands before
-/// the record, headers, the key of a text, the mark of a cut line.
+/// What an event may take beyond what its line grows by and what is added to it: what stands
+/// before the record, headers, the key of a text, the mark of a cut line.
 const OVERHEAD: usize = 96;
 
 /// Turns the lines of one input into events.
@@ -33,6 +33,8 @@ pub struct Encoder {
     path_key: Option<String>,
     offset_key: Option<String>,
     added_by_filters: usize,
+    /// The most bytes for each byte of a line.
+    growth: usize,
     mentions: Mentions<(FileId, Complaint)>,
     counters: Arc<Counters>,
 }
@@ -46,6 +48,8 @@ pub struct Origin<'a> {
     pub path: &'a Path,
     /// The offset of its first byte.
     pub offset: u64,
+    /// What its file is written in.
+    pub charset: Charset,
     /// When it was read.
     pub read_at: EventTime,
     /// The filters that take its tag, by number.
@@ -55,7 +59,7 @@ pub struct Origin<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Complaint {
     Unparsed,
-    BadUtf8,
+    BadText,
     BadTime,
     TimeOutOfRange,
     Divided,
@@ -65,7 +69,10 @@ impl Complaint {
     fn text(self) -> &'static str {
         match self {
             Self::Unparsed => "lines do not fit the parser and are delivered as text",
-            Self::BadUtf8 => "lines hold bytes that are not UTF-8; they are replaced by U+FFFD",
+            Self::BadText => {
+                "lines hold bytes that are not UTF-8 (or what `Unicode.Encoding` or \
+                 `Generic.Encoding` says); they are replaced by U+FFFD"
+            }
             Self::BadTime => "times do not fit `Time_Format`; the time of reading is used",
             Self::TimeOutOfRange => {
                 "times lie outside of 1970 to 2106; the time of reading is used"
@@ -88,6 +95,7 @@ impl Encoder {
         counters: Arc<Counters>,
     ) -> Self {
         Self {
+            growth: parser.as_ref().map_or(3, Parser::growth) + settings.encoding.growth(),
             parser,
             text_key: settings.key.clone(),
             path_key: settings.path_key.clone(),
@@ -101,7 +109,7 @@ impl Encoder {
     /// The most bytes that the events of `length` bytes of one line can take.
     pub fn worst_case(&self, length: usize, path: &Path) -> usize {
         let parser = self.parser.as_ref().map_or(0, Parser::added_bytes);
-        3 * length + parser + self.added_bytes(path)
+        self.growth * length + parser + self.added_bytes(path)
     }
 
     /// The most bytes that the event of joined lines can take.
@@ -134,7 +142,7 @@ impl Encoder {
         self.finish(start, time, origin, filters, out)
     }
 
-    /// The same for a line that is not UTF-8: every bad sequence becomes U+FFFD.
+    /// The same for a line that must be converted: every bad sequence becomes U+FFFD.
     pub fn encode_bytes(
         &mut self,
         line: &[u8],
@@ -179,6 +187,8 @@ impl Encoder {
             self.complain(Complaint::Divided, origin);
         }
         if message.is_line {
+            // It was converted before it was joined.
+            let origin = Origin { charset: Charset::Utf8, ..origin };
             return self.encode_bytes(&message.line(), origin, filters, out);
         }
         if message.is_unparsed {
@@ -193,12 +203,12 @@ impl Encoder {
         self.finish(start, Some(time), origin, filters, out)
     }
 
-    /// The line as text: every sequence that is not UTF-8 becomes U+FFFD.
+    /// The line as text: every sequence that fits no character becomes U+FFFD.
     pub fn repair<'a>(&mut self, line: &'a [u8], origin: Origin<'_>) -> Cow<'a, str> {
-        let text = String::from_utf8_lossy(line);
-        if matches!(text, Cow::Owned(_)) {
-            self.counters.bad_utf8.add(1);
-            self.complain(Complaint::BadUtf8, origin);
+        let (text, is_bad) = origin.charset.decode(line);
+        if is_bad {
+            self.counters.bad_text.add(1);
+            self.complain(Complaint::BadText, origin);
         }
         text
     }

@@ -20,6 +20,7 @@ use crate::filter::Filter;
 use crate::listen::{Admitted, Answer, Handover, Outcome, Received};
 use crate::model::{Counters, FileId, Share, SpanId, Tag};
 use crate::protocol::EventReader;
+use crate::tail::Quiet;
 
 /// The most bytes of events that are taken in a turn.
 const SLICE: usize = 128 << 10;
@@ -255,12 +256,12 @@ impl Frames {
         true
     }
 
-    /// Whether clients have nothing more to say in a stop that began `since` ago: one that is
-    /// connected may still be writing its last words.
-    pub fn is_quiet(&self, now: Instant, since: Duration, quiet: Duration, gone: Duration) -> bool {
-        let wait = if self.handover.talking() == 0 { gone } else { quiet };
-        let last = self.last_arrival.map_or(since, |last| now.duration_since(last).min(since));
-        !self.has_more() && last >= wait
+    /// Whether clients have nothing more to say in a stop: one that is connected may still be
+    /// writing its last words.
+    pub fn is_quiet(&self, now: Instant, quiet: &Quiet) -> bool {
+        let wait = if self.handover.talking() == 0 { quiet.wait_if_closed } else { quiet.wait };
+        let last = self.last_arrival.map_or(quiet.since, |last| last.max(quiet.since));
+        !self.has_more() && now.duration_since(last) >= wait
     }
 
     /// Nothing more is read from clients. What they were not told is delivered they send again.

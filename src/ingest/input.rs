@@ -18,7 +18,7 @@ use crate::buffer::{OpenChunks, Reservation, SlotId};
 use crate::filter::Filter;
 use crate::model::{Counters, EventTime, FileId, SpanId};
 use crate::tail::lines::{self, Line};
-use crate::tail::{FollowedFile, LongLines, ReadBuffer, Reading, Tail};
+use crate::tail::{Charset, FollowedFile, LongLines, ReadBuffer, Reading, Tail};
 
 /// The most that is read at once, in bytes, unless one line is longer.
 const LARGEST_SLICE: usize = 128 << 10;
@@ -67,6 +67,7 @@ pub struct Lent<'a> {
 struct Slice<'a> {
     file: FileId,
     path: Arc<Path>,
+    charset: Charset,
     /// The span that its events belong to.
     span: SpanId,
     route: &'a Route,
@@ -82,6 +83,7 @@ impl<'a> Slice<'a> {
         Self {
             file: file.id,
             path: Arc::clone(&file.path),
+            charset: file.charset(),
             span: file.next_span(),
             route,
             allowance,
@@ -92,7 +94,14 @@ impl<'a> Slice<'a> {
 
     fn origin(&self, offset: u64, read_at: EventTime) -> Origin<'_> {
         let filters = &self.route.filters;
-        Origin { file: self.file, path: &self.path, offset, read_at, filters }
+        Origin {
+            file: self.file,
+            path: &self.path,
+            offset,
+            charset: self.charset,
+            read_at,
+            filters,
+        }
     }
 }
 
@@ -183,15 +192,15 @@ impl Input {
         let length = usize::try_from(end - offset).expect("it is in the read buffer");
         let bytes = &buffer.from(offset)[..length];
         // Checked once a slice: the lines of text that is UTF-8 are UTF-8.
-        let text = simdutf8::basic::from_utf8(bytes).ok();
+        let text = slice.charset.as_text(bytes);
         let read_at = time_of_reading();
         let (mut taken, mut count, mut turn) = (0, 0, Turn::AtEnd);
-        while let Some(line) = lines::first_line(&bytes[taken..]) {
+        while let Some(line) = lines::first_line(&bytes[taken..], slice.charset) {
             if pace.as_mut().is_some_and(|pace| !pace.may_go(slice.now)) {
                 turn = Turn::More;
                 break;
             }
-            if self.wants(&line, slice.route) {
+            if self.wants(&line, &slice) {
                 let text = text.map(|text| &text[taken..taken + line.content.len()]);
                 let at = offset + taken as u64;
                 if !self.take_line(&mut slice, line, text, at, read_at, filters) {
@@ -216,7 +225,8 @@ impl Input {
         turn
     }
 
-    /// Makes an event of a complete line. `text` is the line, if it is UTF-8. False: no memory.
+    /// Makes an event of a complete line. `text` is the line, if it needs no conversion. False: no
+    /// memory.
     fn take_line(
         &mut self,
         slice: &mut Slice<'_>,
@@ -236,7 +246,7 @@ impl Input {
         let out = chunk.bytes_mut();
         let mut bytes = line.taken as u64;
         let kept = if line.content.len() > limit {
-            let cut = lines::cut_at_character(line.content, limit);
+            let cut = slice.charset.cut(line.content, limit);
             let lost = (line.content.len() - cut.len()) as u64;
             bytes -= lost;
             self.counters.lines_cut.add(1);
@@ -256,15 +266,15 @@ impl Input {
     }
 
     /// Whether a complete line makes an event.
-    fn wants(&self, line: &Line<'_>, route: &Route) -> bool {
+    fn wants(&self, line: &Line<'_>, slice: &Slice<'_>) -> bool {
         let settings = self.tail.settings();
         let bytes = line.taken as u64;
-        if !route.has_output {
+        if !slice.route.has_output {
             self.counters.unmatched_events.add(1);
             self.counters.bytes_filtered.add(bytes);
             return false;
         }
-        if settings.skip_empty_lines && lines::is_empty(line.content) {
+        if settings.skip_empty_lines && lines::is_empty(line.content, slice.charset) {
             self.counters.bytes_filtered.add(bytes);
             return false;
         }
@@ -283,7 +293,7 @@ impl Input {
         let bytes = lent.buffer.from(offset);
         let mut sent = 0;
         if is_cut {
-            let cut = lines::cut_at_character(bytes, limit);
+            let cut = slice.charset.cut(bytes, limit);
             let need = self.encoder.worst_case(cut.len(), &slice.path);
             let Some(chunk) =
                 self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.now)

@@ -619,12 +619,9 @@ impl Ingest {
     }
 
     fn is_quiet(&mut self, now: Instant) -> bool {
-        let drain = self.parts.drain;
-        let is_quiet =
-            |input: &Input| input.tail.is_quiet(now, drain.quiet, drain.quiet_if_closed());
-        let have_said_all = self.parts.clients.iter().all(|clients| {
-            clients.is_quiet(now, drain.age(now), drain.quiet, drain.quiet_if_closed())
-        });
+        let quiet = self.parts.drain.quiet(now);
+        let is_quiet = |input: &Input| input.tail.is_quiet(now, &quiet);
+        let have_said_all = self.parts.clients.iter().all(|clients| clients.is_quiet(now, &quiet));
         if !have_said_all || !self.parts.inputs.iter().all(is_quiet) {
             return false;
         }

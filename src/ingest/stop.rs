@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::wait::Waker;
+use crate::tail::Quiet;
 
 /// Shared between ingest and whoever ends the process.
 pub struct Controls {
@@ -44,7 +45,7 @@ impl Controls {
     }
 }
 
-/// When the intake of a stop ends: when every file was quiet for `quiet`, or when four fifths of
+/// When the intake of a stop ends: when every file was quiet for `quiet` since it began, or when four fifths of
 /// the grace have passed. The last fifth belongs to sending and acknowledgements.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
@@ -70,11 +71,6 @@ impl Drain {
         *self
     }
 
-    /// How long ago it began.
-    pub fn age(&self, now: Instant) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| now.duration_since(since))
-    }
-
     /// Whether four fifths of the grace have passed.
     pub fn must_end_intake(&self, now: Instant) -> bool {
         let (Some(grace), Some(since)) = (self.grace, self.since) else {
@@ -83,9 +79,13 @@ impl Drain {
         now.duration_since(since) >= grace * 4 / 5
     }
 
-    /// How long files must have been quiet whose writer closed them.
-    pub fn quiet_if_closed(&self) -> Duration {
-        self.quiet.min(Self::QUIET_IF_CLOSED)
+    /// When files count as quiet. Before the stop began: from now on.
+    pub fn quiet(&self, now: Instant) -> Quiet {
+        Quiet {
+            since: self.since.unwrap_or(now),
+            wait: self.quiet,
+            wait_if_closed: self.quiet.min(Self::QUIET_IF_CLOSED),
+        }
     }
 }
 

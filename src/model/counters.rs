@@ -55,8 +55,8 @@ counters! {
     multiline_truncated,
     /// Those of them that were divided for want of memory.
     multiline_hurried,
-    /// Lines with bytes that are not UTF-8, replaced by U+FFFD.
-    bad_utf8,
+    /// Lines with bytes that do not fit what their file is written in, replaced by U+FFFD.
+    bad_text,
     /// Lines whose time could not be read with the parser's format.
     bad_time,
     /// Lines whose time lies outside of 1970 to 2106.

@@ -31,6 +31,11 @@ impl Fields {
         Self { types: types.to_vec() }
     }
 
+    /// Whether some text becomes a float, which takes nine bytes however short the text is.
+    pub(super) fn has_floats(&self) -> bool {
+        self.types.iter().any(|(_, wanted)| *wanted == Type::Float)
+    }
+
     /// Writes the record that `read` puts together. On an error `out` is as it was.
     pub(super) fn write(
         &self,

@@ -118,8 +118,17 @@ impl Parser {
         self.time.as_ref().and_then(TimeField::problem)
     }
 
-    /// What a record may take beyond three times its line, in bytes: the names of a regex's groups
-    /// are not in the line.
+    /// The most bytes that a record may take for each byte of its line. A key of logfmt that stands
+    /// alone has no text, and `Types` can make a float of it all the same.
+    pub fn growth(&self) -> usize {
+        match self.reader {
+            Reader::Logfmt { no_bare_keys: false } if self.fields.has_floats() => 6,
+            _ => 3,
+        }
+    }
+
+    /// What a record may take beyond that, in bytes: the names of a regex's groups are not in the
+    /// line.
     pub fn added_bytes(&self) -> usize {
         match &self.reader {
             Reader::Regex(regex) => regex.added_bytes(),
@@ -127,8 +136,8 @@ impl Parser {
         }
     }
 
-    /// Appends the record of `line` to `out`: at most three times the length of the line and
-    /// [`Parser::added_bytes`], unless groups of a regex overlap. On an error `out` is as it was.
+    /// Appends the record of `line` to `out`: at most [`Parser::growth`] times the length of the
+    /// line and [`Parser::added_bytes`], unless groups of a regex overlap. On an error `out` is as it was.
     /// `read_at` stands in for a date that a time format lacks.
     pub fn parse(
         &self,
@@ -287,6 +296,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn keys_without_a_text_that_become_floats_stay_within_what_is_announced() {
+        let logfmt = Format::Logfmt { no_bare_keys: false };
+        let types = vec![("n".to_owned(), Type::Float)];
+        let definition = Definition { types, ..Definition::new("test", logfmt) };
+        let parser = Parser::compile(&definition).unwrap();
+        let line = "n ".repeat(100);
+        let mut out = Vec::new();
+        parser.parse(&line, READ_AT, &mut out).unwrap();
+        let announced = parser.growth() * line.len() + parser.added_bytes();
+        assert!(out.len() <= announced, "{} > {announced}", out.len());
+    }
+
     fn parsers() -> Vec<Parser> {
         let pattern = "(?<half>.*?)(?<n>[a-z]*) ?$";
         let formats = [
@@ -312,7 +334,9 @@ mod tests {
             line in r#"((n|a)[= :\t]|"\\u00e9"|[a-z ]{0,50}|\PC|\t){0,60}"#,
         ) {
             for parser in parsers() {
-                let mut out = Vec::with_capacity(1 + 3 * line.len() + parser.added_bytes());
+                let mut out = Vec::with_capacity(
+                    1 + parser.growth() * line.len() + parser.added_bytes(),
+                );
                 out.push(7);
                 let capacity = out.capacity();
                 if parser.parse(&line, READ_AT, &mut out).is_err() {

@@ -75,6 +75,17 @@ impl Globs {
         self.wanted.iter().any(is_wanted) && !self.excluded.iter().any(is_excluded)
     }
 
+    /// The directory that a file found at `path` leaves by lying at `real`: the one that its
+    /// pattern names before the first wildcard. `None`: it lies inside of it.
+    pub fn left_by(&self, path: &Path, real: &Path) -> Option<PathBuf> {
+        let globs = self.wanted.iter().filter(|glob| glob.whole.matches_path_with(path, AS_GLOB));
+        let mut roots = globs.map(|glob| named_directory(&glob.directory));
+        let holds = |root: &PathBuf| here(root).canonicalize().is_ok_and(|r| real.starts_with(r));
+        let first = roots.next()?;
+        let is_inside = holds(&first) || roots.any(|root| holds(&root));
+        (!is_inside).then_some(first)
+    }
+
     /// The directories that exist now and can hold matching files.
     pub fn directories(&self) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = Vec::new();
@@ -131,6 +142,11 @@ fn collect_ancestors(directory: &Path, found: &mut Vec<PathBuf>) {
         }
         known.push(component);
     }
+}
+
+/// The beginning of `directory` up to its first wildcard.
+fn named_directory(directory: &Path) -> PathBuf {
+    directory.components().take_while(|part| !has_wildcard(Path::new(part))).collect()
 }
 
 fn has_wildcard(path: &Path) -> bool {

@@ -5,6 +5,7 @@
 //!
 //! The directory is the truth: a listing sets right whatever notices did not tell.
 
+use std::borrow::Cow;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,9 +16,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
 use super::discover::{self, Entry, here};
-use super::{FollowedFile, Inode, Tail, open};
+use super::{FollowedFile, Inode, Symlinks, Tail, open};
 use crate::checkpoint::Position;
+use crate::checkpoint::mark::mark_of_file;
 use crate::model::{FileId, Tag};
+
+/// Why a link is not followed that cannot be opened, whatever it leads to.
+const LOOP: &str = "its links lead in a circle, or through /proc, which holds no logs; let the link \
+                    lead to the log file itself";
 
 /// When notices work, one in so many files is looked at in each reconcile, in turn; and a directory
 /// that seems unchanged is listed in one of so many.
@@ -74,6 +80,8 @@ impl Tail {
         if !listed.is_empty() || unchanged.len() < directories.len() {
             self.forget_places_not_met(&listed, &unchanged);
         }
+        let round = self.round;
+        self.put_off.retain(|_, (_, met_in)| *met_in == round);
         self.look_at_files(now, if every { 1 } else { IN_TURN });
         if !self.has_scanned {
             self.count_what_is_gone();
@@ -138,7 +146,8 @@ impl Tail {
             self.set_place(id, &entry.path);
             return;
         }
-        if self.refused.get(&inode) != Some(&entry.path) && self.globs.matches(&entry.path) {
+        let is_refused = self.refused.get(&inode).is_some_and(|names| names.contains(&entry.path));
+        if !is_refused && self.globs.matches(&entry.path) {
             self.look_at(&entry.path, now);
         }
     }
@@ -237,6 +246,12 @@ impl Tail {
         if open::is_out_of_descriptors(&error) && self.close_one() {
             return self.look_at(path, now);
         }
+        if open::is_loop(&error)
+            && let Ok(link) = path.symlink_metadata()
+        {
+            self.refuse(Inode::of(&link), path, LOOP);
+            return true;
+        }
         match error.kind() {
             io::ErrorKind::NotFound => return false,
             io::ErrorKind::PermissionDenied => self.mention_unreadable(path, now),
@@ -273,22 +288,21 @@ impl Tail {
             self.set_place(id, place);
             return;
         }
-        if self.is_too_old(&metadata) {
-            // Looked at again at each listing: it may be written to any time.
-            let thing = (place.to_owned(), io::ErrorKind::Other);
-            if self.mentions.due(thing, now).is_some() {
-                info!(file = %place.display(), "not followed: it was last written before `Ignore_Older`");
-            }
+        if let Some(reason) = self.reason_to_refuse(&file, &metadata, path, place) {
+            self.refuse(inode, place, &reason);
             return;
         }
-        let reason = reason_to_refuse(&file, &metadata);
-        let (None, Some(tag)) = (reason, self.tag.tag_of(path)) else {
-            let reason = reason.unwrap_or("its path does not fit `Tag_Regex`");
-            self.refuse(inode, place, reason);
+        let Some(tag) = self.tag.tag_of(path) else {
+            self.refuse(inode, place, "its path does not fit `Tag_Regex`");
             return;
         };
         self.refused.remove(&inode);
-        if let Err(error) = self.follow(file, path, place, tag, now) {
+        let taken_on = match self.remembered.of(&file, place) {
+            Ok(None) if self.is_too_old(&metadata) => self.put_off(&file, &metadata, place),
+            Ok(remembered) => self.follow(file, path, place, tag, remembered, now),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken_on {
             warn!(file = %place.display(), %error, "cannot follow a log file; trying again");
         }
     }
@@ -300,9 +314,69 @@ impl Tail {
         if self.refused.len() >= REMEMBERED {
             self.refused.clear();
         }
-        if self.refused.insert(inode, place.to_owned()).as_deref() != Some(place) {
+        let names = self.refused.entry(inode).or_default();
+        if !names.iter().any(|name| name == place) {
+            names.push(place.to_owned());
             info!(file = %place.display(), "not followed: {reason}");
         }
+    }
+
+    fn reason_to_refuse(
+        &self,
+        file: &File,
+        metadata: &Metadata,
+        path: &Path,
+        place: &Path,
+    ) -> Option<Cow<'static, str>> {
+        if !metadata.is_file() {
+            return Some("it is no regular file".into());
+        }
+        if open::is_in_proc(file) {
+            return Some("it lies in /proc, which holds no logs".into());
+        }
+        // What was moved away before it was opened lies elsewhere without any link.
+        let was_moved = || place != path && !place.is_symlink();
+        if self.settings.symlinks == Symlinks::Inside
+            && !was_moved()
+            && let Ok(real) = open::real_path(file, path)
+            && let Some(left) = self.globs.left_by(path, &real)
+        {
+            let (real, left) = (real.display(), left.display());
+            return Some(format!("it leads to {real}, out of {left}; to follow it, take `Follow_Symlinks Inside` out, or name its directory in `Path`").into());
+        }
+        let is_compressed = open::is_compressed(file);
+        is_compressed.then(|| "it is compressed: an older generation, already delivered".into())
+    }
+
+    /// Leaves a file out that is too old. It is looked at again at each listing: it may be written
+    /// to any time, and then what comes from now on is sent.
+    fn put_off(&mut self, file: &File, metadata: &Metadata, place: &Path) -> io::Result<()> {
+        let (inode, size) = (Inode::of(metadata), metadata.len());
+        let known = self.put_off.get(&inode).map(|(mark, _)| *mark);
+        if known.is_none() {
+            info!(file = %place.display(), "not followed: it was last written before `Ignore_Older`");
+        }
+        let mark = match known.filter(|mark| mark.offset == size) {
+            Some(mark) => mark,
+            None => mark_of_file(file, size)?.unwrap_or_default(),
+        };
+        self.put_off.insert(inode, (mark, self.round));
+        Ok(())
+    }
+
+    /// How much of what a new file holds is not sent.
+    fn left_out_of(&mut self, file: &FollowedFile, place: &Path) -> io::Result<u64> {
+        if let Some((mark, _)) = self.put_off.remove(&file.inode)
+            && file.holds(mark)?
+        {
+            return Ok(mark.offset);
+        }
+        // A generation that was rotated while we were down is new, whenever it is found.
+        let is_rotated = place != &*file.path;
+        let is_new = self.has_scanned
+            && (self.settings.read_new_from_head || self.newest.contains_key(&file.path));
+        let is_read = self.settings.read_from_head || is_rotated || is_new;
+        Ok(if is_read { 0 } else { file.size() })
     }
 
     fn is_too_old(&self, metadata: &Metadata) -> bool {
@@ -317,24 +391,26 @@ impl Tail {
         path: &Path,
         place: &Path,
         tag: Tag,
+        remembered: Option<Position>,
         now: Instant,
     ) -> io::Result<()> {
         let id = FileId(self.next_id);
         self.next_id += 1;
-        let remembered = self.remembered.of(&file, place)?;
         let mut followed = FollowedFile::new(id, path.to_owned(), tag, file, now)?;
         followed.place = Some(place.to_owned());
+        followed.encoding = self.settings.encoding;
         followed.is_unwatched = place.is_symlink();
         followed.met_in = self.round;
         match remembered {
             Some(Position { mark, generation, head, .. }) => {
                 followed.start_at(mark, generation, head);
             }
-            // A generation that was rotated while we were down is new, whenever it is found.
-            None if !self.has_scanned && !self.settings.read_from_head && place == path => {
-                followed.start_at_end()?;
+            None => {
+                let held = self.left_out_of(&followed, place)?;
+                if held > 0 {
+                    followed.start_behind(held)?;
+                }
             }
-            None => {}
         }
         followed.after = self.newest.insert(Arc::clone(&followed.path), id);
         if self.by_place.contains_key(place) {
@@ -382,12 +458,4 @@ impl Tail {
             }
         }
     }
-}
-
-fn reason_to_refuse(file: &File, metadata: &Metadata) -> Option<&'static str> {
-    if !metadata.is_file() {
-        return Some("it is no regular file");
-    }
-    let is_compressed = open::is_compressed(file);
-    is_compressed.then_some("it is compressed: an older generation, already delivered")
 }

@@ -14,9 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use memchr::memrchr;
-
-use super::lines::Line;
+use super::encoding::{Charset, Encoding};
+use super::lines::{self, Line};
 use super::open;
 use super::read::{Found, ReadBuffer};
 use crate::checkpoint::mark::{MARKER_REACH, mark_of_file};
@@ -70,7 +69,7 @@ pub enum Reading {
 pub struct Seen {
     /// The highest size of each generation, less where its reading began.
     pub written: u64,
-    /// Holes that were left out.
+    /// Holes and byte order marks that were left out.
     pub holes: u64,
     /// Taken although they had been sent before, as a partial line.
     pub sent_again: u64,
@@ -111,6 +110,9 @@ pub struct FollowedFile {
     pub is_deleted: bool,
     /// Notices do not reach it: a symbolic link's target, or a file moved away.
     pub is_unwatched: bool,
+    /// What the input says its files are written in.
+    pub encoding: Encoding,
+    charset: Charset,
     file: Option<File>,
     generation: u32,
     ledger: Ledger,
@@ -153,6 +155,8 @@ impl FollowedFile {
             is_queued: false,
             is_deleted: false,
             is_unwatched: false,
+            encoding: Encoding::default(),
+            charset: Charset::default(),
             file: Some(file),
             generation: 0,
             ledger: Ledger::default(),
@@ -178,16 +182,25 @@ impl FollowedFile {
         self.seen.written = self.size.saturating_sub(position.offset);
     }
 
-    /// Starts at the end of what the file holds now.
-    pub fn start_at_end(&mut self) -> io::Result<()> {
+    /// Whether it still holds the bytes before a mark.
+    pub fn holds(&self, mark: Mark) -> io::Result<bool> {
+        let file = self.file.as_ref();
+        Ok(file.map(|file| mark_of_file(file, mark.offset)).transpose()?.flatten() == Some(mark))
+    }
+
+    /// Starts behind what the file holds up to `offset`.
+    pub fn start_behind(&mut self, offset: u64) -> io::Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
         };
         let mut head = ReadBuffer::default();
         head.read(file, Mark::default(), MARKER_REACH)?;
         let head = head.from(0).to_vec();
-        if let Some(end) = mark_of_file(file, self.size)? {
-            self.start_at(end, 0, head);
+        let charset = self.encoding.of_file(&head).unwrap_or_default();
+        // A code unit of which only a part is there does not count as held.
+        let whole_units = offset - charset.beyond_unit(offset) as u64;
+        if let Some(start) = mark_of_file(file, whole_units)? {
+            self.start_at(start, 0, head);
         }
         Ok(())
     }
@@ -223,6 +236,7 @@ impl FollowedFile {
         };
         self.remember_head(buffer);
         self.leave_out_hole(buffer);
+        self.leave_out_mark(buffer);
         self.see_size(self.next.offset + buffer.from(self.next.offset).len() as u64);
         Ok(self.judge(buffer, at_end, line_limit))
     }
@@ -245,18 +259,19 @@ impl FollowedFile {
         if self.is_skipping {
             return self.skip(buffer);
         }
-        if let Some(last) = memrchr(b'\n', bytes) {
+        if let Some(end) = lines::end_of_last_newline(bytes, self.charset) {
             self.wanted = 0;
-            return Reading::Lines { offset, end: offset + last as u64 + 1 };
+            return Reading::Lines { offset, end: offset + end as u64 };
         }
-        // Two bytes more than the limit: the line may end with a carriage return and a newline.
-        if bytes.len() >= line_limit + 2 {
+        // More than the limit: the line may end with a carriage return and a newline.
+        let longest = line_limit + 2 * self.charset.unit();
+        if bytes.len() >= longest {
             return Reading::LongLine { offset };
         }
         if at_end {
             return Reading::AtEnd;
         }
-        self.wanted = (bytes.len() * 2).min(line_limit + 2);
+        self.wanted = (bytes.len() * 2).min(longest);
         Reading::Longer
     }
 
@@ -269,19 +284,44 @@ impl FollowedFile {
         }
         let hole = bytes.iter().take_while(|&&byte| byte == 0).count();
         self.may_be_in_hole = hole == bytes.len();
-        if hole > 0 {
-            self.seen.holes += hole as u64;
-            self.next = buffer.mark(self.next.offset + hole as u64);
+        // The high byte of a character of ASCII is zero as well, and no part of the hole.
+        let beyond = self.charset.beyond_unit(self.next.offset + hole as u64).min(hole);
+        self.leave_out(buffer, hole - beyond);
+    }
+
+    /// A byte order mark is no part of the first line, and half a code unit is none of the next: a
+    /// position can lie inside of one when the file was taken for something else before.
+    fn leave_out_mark(&mut self, buffer: &ReadBuffer) {
+        let (offset, bytes) = (self.next.offset, buffer.from(self.next.offset));
+        if offset == 0 {
+            self.leave_out(buffer, self.charset.mark_length(bytes));
+        } else if !self.is_skipping {
+            self.leave_out(buffer, self.charset.beyond_unit(offset).min(bytes.len()));
+        }
+    }
+
+    fn leave_out(&mut self, buffer: &ReadBuffer, bytes: usize) {
+        if bytes > 0 {
+            self.seen.holes += bytes as u64;
+            self.next = buffer.mark(self.next.offset + bytes as u64);
             self.ledger.enter(self.next, 0);
         }
     }
 
+    /// What the file is written in shows at its beginning. A hole there tells nothing: what the
+    /// generation before it was written in holds on.
     fn remember_head(&mut self, buffer: &ReadBuffer) {
         if self.head.len() < MARKER_REACH
             && let Some(beginning) = buffer.beginning()
         {
             self.head = beginning.to_vec();
         }
+        self.charset = self.encoding.of_file(&self.head).unwrap_or(self.charset);
+    }
+
+    /// What it is written in, as far as it was read.
+    pub fn charset(&self) -> Charset {
+        self.charset
     }
 
     fn begin_generation(&mut self) {
@@ -387,8 +427,9 @@ impl FollowedFile {
         if bytes.is_empty() {
             return Reading::AtEnd;
         }
-        let newline = memchr::memchr(b'\n', bytes);
-        let skipped = newline.map_or(bytes.len(), |at| at + 1) as u64;
+        let half = self.charset.beyond_unit(self.next.offset).min(bytes.len());
+        let newline = lines::end_of_first_newline(&bytes[half..], self.charset);
+        let skipped = newline.map_or(bytes.len(), |end| half + end) as u64;
         self.next = buffer.mark(self.next.offset + skipped);
         self.ledger.extend(self.next);
         if newline.is_some() {
@@ -406,7 +447,7 @@ impl FollowedFile {
         if bytes.is_empty() || self.is_skipping || self.partial_sent == Some(end) {
             return None;
         }
-        Some(Line::unterminated(bytes))
+        Some(Line::unterminated(bytes, self.charset))
     }
 
     /// The unterminated last line was sent. The position stays before it: completed later, it is

@@ -78,7 +78,8 @@ impl Tail {
 
     fn hear_appeared(&mut self, path: &Path, later: &[Notice], now: Instant) {
         if self.globs.matches(path) {
-            if !self.look_at(path, now) {
+            // A link that leads nowhere is not gone.
+            if !self.look_at(path, now) && !path.is_symlink() {
                 self.follow_rename_of(path, later, now);
             }
         } else if path.is_dir() {

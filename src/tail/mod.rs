@@ -11,6 +11,7 @@
 //! has been quiet for `Rotate_Wait`.
 
 pub mod discover;
+pub mod encoding;
 mod find;
 pub mod followed;
 mod hear;
@@ -30,11 +31,12 @@ use tracing::{debug, error, info};
 
 pub use self::discover::PathError;
 use self::discover::{Globs, TagTemplate};
+pub use self::encoding::{Charset, Encoding};
 pub use self::followed::{FollowedFile, Inode, Reading, Seen};
 pub use self::read::ReadBuffer;
-pub use self::settings::{Joins, LongLines, MaxHeld, Settings};
+pub use self::settings::{Joins, LongLines, MaxHeld, Settings, Symlinks};
 pub use self::watch::{Notice, Watch, What};
-use crate::checkpoint::Remembered;
+use crate::checkpoint::{Mark, Remembered};
 use crate::model::{Counters, FileId, Mentions, Share};
 
 /// The files of one input. See the head of this file.
@@ -53,9 +55,12 @@ pub struct Tail {
     newest: HashMap<Arc<Path>, FileId>,
     /// Files with something to read, in the order in which they get their turn.
     queue: VecDeque<FileId>,
-    /// Files that are not followed although their name matches, and that name: said once. An
+    /// Files that are not followed although their name matches, and their names: said once. An
     /// inode alone says little, because it is soon another file's.
-    refused: HashMap<Inode, PathBuf>,
+    refused: HashMap<Inode, Vec<PathBuf>>,
+    /// Files that were too old for `Ignore_Older`: where what comes later begins, and the last
+    /// listing that found them so.
+    put_off: HashMap<Inode, (Mark, u64)>,
     /// Names that left by a rename whose other notice has not come yet.
     leaving: VecDeque<(u32, PathBuf)>,
     mentions: Mentions<(PathBuf, io::ErrorKind)>,
@@ -94,6 +99,7 @@ impl Tail {
             newest: HashMap::new(),
             queue: VecDeque::new(),
             refused: HashMap::new(),
+            put_off: HashMap::new(),
             leaving: VecDeque::new(),
             mentions: Mentions::default(),
             next_id: u64::from(number) << 48,
@@ -328,12 +334,18 @@ impl Tail {
         }
     }
 
-    /// Every file at its end and quiet: for so long, or for less if its writer closed it.
-    pub fn is_quiet(&self, now: Instant, quiet: Duration, quiet_if_closed: Duration) -> bool {
+    /// Every file at its end and quiet since a stop began: for so long, or for less if its writer
+    /// closed it. An application that was silent for hours, or has not written a line yet, is told
+    /// to stop in the same moment as we are, and may have something to say about it.
+    pub fn is_quiet(&self, now: Instant, quiet: &Quiet) -> bool {
+        let is_quiet = |since: Instant, wait| now.duration_since(since) >= wait;
+        if self.files.is_empty() {
+            return is_quiet(quiet.since, quiet.wait);
+        }
         self.queue.is_empty()
             && self.files.values().all(|file| {
-                let wait = if file.closed_by_writer { quiet_if_closed } else { quiet };
-                now.duration_since(file.changed) >= wait
+                let wait = if file.closed_by_writer { quiet.wait_if_closed } else { quiet.wait };
+                is_quiet(file.changed.max(quiet.since), wait)
             })
     }
 
@@ -360,6 +372,17 @@ impl Tail {
     }
 }
 
+/// How long files must not have changed before nothing more is expected of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Quiet {
+    /// When the stop began.
+    pub since: Instant,
+    /// `Drain_Quiet`.
+    pub wait: Duration,
+    /// For a file that its writer was seen to close.
+    pub wait_if_closed: Duration,
+}
+
 /// A file that no longer bears the name it was found by.
 fn is_rotated(file: &FollowedFile) -> bool {
     file.place.as_deref() != Some(&*file.path)
@@ -375,6 +398,28 @@ mod tests {
         let mut settings = Settings::new("tail.0", vec![pattern]);
         change(&mut settings);
         Tail::new(0, settings, PathBuf::new(), Remembered::default(), Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_quiet_only_when_it_was_so_since_the_stop_began_and_an_input_without_files_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        let quiet = Quiet { since: start + 100 * second, wait: 2 * second, wait_if_closed: second };
+        let mut tail = tail_over(directory.path(), |_| ());
+        tail.scan(start, |_| true);
+        assert!(!tail.is_quiet(start + 101 * second, &quiet));
+        assert!(tail.is_quiet(start + 102 * second, &quiet));
+        std::fs::write(directory.path().join("app.log"), "line\n").unwrap();
+        tail.scan(start, |_| true);
+        assert!(!tail.is_quiet(start + 102 * second, &quiet), "it is not read");
+        let id = tail.next_file().unwrap();
+        assert!(!tail.is_quiet(start + 101 * second, &quiet), "silent for 100 s before the stop");
+        assert!(tail.is_quiet(start + 102 * second, &quiet));
+        tail.file(id).unwrap().closed_by_writer = true;
+        assert!(tail.is_quiet(start + 101 * second, &quiet));
+        tail.file(id).unwrap().changed = start + 101 * second;
+        assert!(!tail.is_quiet(start + 101 * second, &quiet));
     }
 
     #[test]
@@ -437,6 +482,22 @@ mod tests {
         assert_eq!(tail.files().count(), 0);
         file.set_modified(std::time::SystemTime::now()).unwrap();
         tail.scan(Instant::now(), |_| true);
+        assert_eq!(tail.files().count(), 1);
+    }
+
+    #[test]
+    fn a_file_moved_out_of_its_directory_before_it_was_opened_left_it_by_no_link() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        std::fs::create_dir(path("logs")).unwrap();
+        std::fs::create_dir(path("archive")).unwrap();
+        std::fs::write(path("archive/old"), "line\n").unwrap();
+        let mut tail = tail_over(&path("logs"), |s| s.symlinks = Symlinks::Inside);
+        let now = Instant::now();
+        tail.scan(now, |_| true);
+        let left = Notice { path: path("logs/app.log"), what: What::Left(1) };
+        let arrived = Notice { path: path("archive/old"), what: What::Arrived(1) };
+        tail.hear_names(&[left, arrived], now);
         assert_eq!(tail.files().count(), 1);
     }
 

@@ -2,17 +2,46 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// Opens for reading, without waiting for the other end of a FIFO and without taking over a
-/// terminal; neither is followed, but both can lie under a matching name.
+/// terminal; neither is followed, but both can lie under a matching name. Links such as those in
+/// `/proc/self/fd` are an error for which [`is_loop`] holds: they lead to our own log, or to a
+/// file of whoever has the number now.
 pub fn open_log(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+    let careful = ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), careful) {
+        // A kernel before 5.6, or a sandbox that does not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+        }
+        opened => Ok(File::from(opened?)),
+    }
+}
+
+/// Whether symbolic links lead in a circle, or are of the kind that [`open_log`] does not follow.
+pub fn is_loop(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
+}
+
+/// Whether what was opened is no file at all but a view of the kernel's.
+pub fn is_in_proc(file: &File) -> bool {
+    const PROC_MAGIC: u64 = 0x9fa0;
+    let volume = rustix::fs::fstatfs(file).ok();
+    volume.is_some_and(|volume| u64::try_from(volume.f_type).is_ok_and(|kind| kind == PROC_MAGIC))
+}
+
+/// Where an open file really lies, whatever links led there. Asked of the descriptor, because a
+/// link may be switched at any time; without `/proc`, of the path.
+pub fn real_path(file: &File, path: &Path) -> io::Result<PathBuf> {
+    let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::read_link(descriptor).or_else(|_| std::fs::canonicalize(path))
 }
 
 /// Whether the process or the system has no descriptor left.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::encoding::Encoding;
+
 /// One `[INPUT]` section with `Name tail`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -28,19 +30,28 @@ pub struct Settings {
     pub offset_key: Option<String>,
     /// `Read_from_Head`: what to do with what files hold at the start. Ours is on by default.
     pub read_from_head: bool,
+    /// `Read_newly_discovered_files_from_head`: off means that files found later are treated as
+    /// those at the start, unless they take the place of one that was followed.
+    pub read_new_from_head: bool,
+    /// `Follow_Symlinks` (ours): where symbolic links may lead.
+    pub symlinks: Symlinks,
     /// `Refresh_Interval`: how often directories are listed although no notice came.
     pub refresh_interval: Duration,
     /// `Progress_Check_Interval`: how often files without notices are looked at.
     pub progress_check_interval: Duration,
     /// `Rotate_Wait`: how long a deleted or moved-away file stays open after its last byte came.
     pub rotate_wait: Duration,
-    /// `Ignore_Older`: files not written to for longer are not followed when found.
+    /// `Ignore_Older`: files not written to for longer are not followed when found. When one is
+    /// written to after all, what it held is left out.
     pub ignore_older: Option<Duration>,
     /// `Inotify_Watcher`: off means looking at every file every `Progress_Check_Interval`.
     pub inotify_watcher: bool,
     /// `Mem_Buf_Limit` in bytes: what this input's chunks may take until acknowledged.
     pub mem_buf_limit: usize,
-    /// `Buffer_Max_Size` in bytes: the longest line, without its newline, that is taken whole.
+    /// `Unicode.Encoding` or `Generic.Encoding`: what the files are written in.
+    pub encoding: Encoding,
+    /// `Buffer_Max_Size` in bytes: the longest line, without its newline, that is taken whole. The
+    /// bytes are those of the file, whatever it is written in.
     pub line_limit: usize,
     /// What happens to longer ones.
     pub long_lines: LongLines,
@@ -62,6 +73,15 @@ pub enum LongLines {
     Cut,
     /// It is left out and counted (`Skip_Long_Lines On`).
     Skip,
+}
+
+/// Where symbolic links may lead. Devices, FIFOs and `/proc` are never followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symlinks {
+    /// Anywhere, as in Fluent Bit.
+    All,
+    /// Not out of the directory that a pattern names before its first wildcard.
+    Inside,
 }
 
 /// What deleted files that are not delivered yet may hold of the volume.
@@ -120,12 +140,15 @@ impl Settings {
             path_key: None,
             offset_key: None,
             read_from_head: true,
+            read_new_from_head: true,
+            symlinks: Symlinks::All,
             refresh_interval: Duration::from_secs(60),
             progress_check_interval: Duration::from_secs(2),
             rotate_wait: Duration::from_secs(5),
             ignore_older: None,
             inotify_watcher: true,
             mem_buf_limit: Self::DEFAULT_MEM_BUF_LIMIT,
+            encoding: Encoding::default(),
             line_limit: Self::DEFAULT_LINE_LIMIT,
             long_lines: LongLines::Cut,
             skip_empty_lines: false,

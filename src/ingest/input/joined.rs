@@ -17,8 +17,8 @@ use crate::filter::Filter;
 use crate::ingest::encode::time_of_reading;
 use crate::model::{EventTime, FileId, SpanId, Tag};
 use crate::parse::multiline::{Fed, Group, Joiner, Message};
-use crate::tail::FollowedFile;
 use crate::tail::lines::{self, Line};
+use crate::tail::{Charset, FollowedFile};
 
 /// Everything of one input that waits to be joined or sent.
 #[derive(Debug)]
@@ -133,12 +133,12 @@ impl Input {
         let bytes = &buffer.from(offset)[..length];
         let read_at = time_of_reading();
         let (mut taken, mut count, mut turn) = (0, 0, Turn::AtEnd);
-        while let Some(line) = lines::first_line(&bytes[taken..]) {
+        while let Some(line) = lines::first_line(&bytes[taken..], slice.charset) {
             if pace.as_mut().is_some_and(|pace| !pace.may_go(slice.now)) {
                 turn = Turn::More;
                 break;
             }
-            if self.wants(&line, slice.route) {
+            if self.wants(&line, &slice) {
                 let place = buffer.mark(offset + taken as u64);
                 if let Some(early) = self.join_line(&mut slice, line, place, read_at, filters) {
                     turn = early;
@@ -261,7 +261,10 @@ impl Input {
             let file = self.tail.file(id).filter(|file| file.generation() == generation);
             let span = file.map_or(SpanId { generation, number: 0 }, |file| file.next_span());
             let now = Instant::now();
-            let mut slice = Slice { file: id, path, span, route, allowance, now, shares: 0 };
+            // What is joined was converted before.
+            let charset = Charset::Utf8;
+            let mut slice =
+                Slice { file: id, path, charset, span, route, allowance, now, shares: 0 };
             let has_sent = self.send_ready(&mut slice, filters);
             let shares = slice.shares;
             let held = self.joining.as_ref().and_then(|joining| joining.oldest(id));
