@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet};
 use tracing::{info, warn};
 
 use crate::buffer::{Budget, Home, OpenChunks, Packer, Router};
@@ -21,13 +21,17 @@ use crate::filter::Filter;
 use crate::forward::{Inlet, StartError, Upstream};
 use crate::http::{self, Server, Site};
 use crate::ingest::{
-    Controls, Drain, Encoder, Ingest, Input, Joining, Outlet, Pace, Parts, Waker, waker,
+    Controls, Drain, Encoder, Frames, Ingest, Input, Joining, Outlet, Pace, Parts, Waker, waker,
 };
+use crate::listen::{Handover, ListenError, Listener, Portions};
 use crate::model::{Counters, OutputCounters, Selector};
 use crate::parse::Parser;
 use crate::parse::multiline::{Group, MultilineError};
 use crate::tail::{Joins, ReadBuffer, Tail};
 use crate::{forward, tail};
+
+/// How long clients may take to read their last acknowledgements, when everything else is done.
+const LAST_ACKS: Duration = Duration::from_secs(1);
 
 /// Why the agent cannot run although its configuration was read.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,9 @@ pub enum AgentError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A `forward` input cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// A file that an output names is of no use.
     #[error("{name}: {reason}")]
     Output {
@@ -96,8 +103,10 @@ pub async fn run(
     let (router, outlets, outputs) = start_outputs(&config, &counters)?;
     let filters = compile_filters(&config)?;
     let (inputs, stores) = build_inputs(&config, &filters, &waker, &counters)?;
+    let (clients, listeners) = bind_listeners(&config, &filters, &waker, &counters).await?;
     let ingest = Ingest::new(Parts {
         inputs,
+        clients,
         filters,
         router,
         outlets,
@@ -116,17 +125,38 @@ pub async fn run(
         pace: options.pace.map(|per_second| Pace::new(per_second, Instant::now())),
         counters: Arc::clone(&counters),
     });
-    let mut ended = start_ingest(ingest)?;
+    let ended = start_ingest(ingest)?;
     // Answers until the end, and is dropped with this function.
-    let mut serving = JoinSet::new();
+    let mut answering = JoinSet::new();
     if let Some(server) = server {
         let site = Site::new(config.service.http.clone(), Arc::clone(&controls), outputs);
-        serving.spawn(server.run(site));
+        answering.spawn(server.run(site));
     }
     if options.drain_at_once {
         controls.stop();
     }
+    // Clients are served for as long as this runs.
+    let serving = LocalSet::new();
+    let mut listening = JoinSet::new();
+    for listener in listeners {
+        listening.spawn_local_on(listener.run(), &serving);
+    }
+    let finishing = async {
+        finish(ended, grace, &controls, &stopping, stop).await?;
+        within(Some(LAST_ACKS), async { while listening.join_next().await.is_some() {} }).await;
+        Ok(Outcome { left: controls.left(), counters })
+    };
+    serving.run_until(finishing).await
+}
 
+/// Waits for a stop, and then for ingest.
+async fn finish(
+    mut ended: oneshot::Receiver<io::Result<()>>,
+    grace: Option<Duration>,
+    controls: &Controls,
+    stopping: &Notify,
+    stop: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
     tokio::select! {
         // Losing is harmless: whoever made the signal still has it.
         () = stop => controls.stop(),
@@ -143,7 +173,7 @@ pub async fn run(
         Some(result) => return Err(AgentError::Ingest(reason(result))),
         None => warn!("the grace is over"),
     }
-    Ok(Outcome { left: controls.left(), counters })
+    Ok(())
 }
 
 // === Building the stages, in the order the data meets them, last first
@@ -232,6 +262,31 @@ fn build_inputs(
         inputs.push(input.joining(joining));
     }
     Ok((inputs, stores.opened.into_iter().map(|(_, store, inputs, _)| (store, inputs)).collect()))
+}
+
+/// From now on clients can connect; their frames wait until ingest runs.
+async fn bind_listeners(
+    config: &Config,
+    filters: &[Filter],
+    waker: &Waker,
+    counters: &Arc<Counters>,
+) -> Result<(Vec<Frames>, Vec<Listener>), AgentError> {
+    let added = filters.iter().map(Filter::added_bytes).sum();
+    let (mut clients, mut listeners) = (Vec::new(), Vec::new());
+    for (number, settings) in config.listeners.iter().enumerate() {
+        let number = u16::try_from(config.inputs.len() + number).unwrap_or(u16::MAX);
+        let portions = Portions::of(settings.mem_buf_limit);
+        let budget = Budget::new(portions.chunks, Arc::new(wake(waker)));
+        let chunks = OpenChunks::new(budget, config.service.flush, Box::new(random));
+        let handover = Handover::new(wake(waker));
+        let counters = Arc::clone(counters);
+        listeners.push(
+            Listener::bind(settings.clone(), handover.clone(), Arc::clone(&counters), random)
+                .await?,
+        );
+        clients.push(Frames::new(&settings.name, number, handover, chunks, added, counters));
+    }
+    Ok((clients, listeners))
 }
 
 /// One store for each `DB`, shared by all inputs that name it.

@@ -13,6 +13,7 @@ use support::yaml::{document_of, named, repository, text_of};
 const REFERENCE: &str = "fixtures/k8s/reference-pod.yaml";
 const POD: &str = "k8s/pod.yaml";
 const NATIVE_SIDECAR: &str = "k8s/native-sidecar.yaml";
+const FORWARD_INPUT: &str = "k8s/forward-input.yaml";
 const AGGREGATOR: &str = "k8s/aggregator.yaml";
 
 /// The first version that runs native sidecars unless told not to, and the newest we know of.
@@ -90,6 +91,33 @@ fn the_native_sidecar_is_the_pods_second_container_hardened_and_moved() {
     assert_eq!(native["spec"]["volumes"], pod["spec"]["volumes"]);
     let seccomp = json!({"seccompProfile": {"type": "RuntimeDefault"}});
     assert_eq!(native["spec"]["securityContext"], seccomp);
+}
+
+#[test]
+fn the_pod_of_clients_is_the_native_sidecar_with_a_shared_socket_and_the_example_configuration() {
+    let native = document_of(NATIVE_SIDECAR, "Pod");
+    let pod = document_of(FORWARD_INPUT, "Pod");
+    let config_map = document_of(FORWARD_INPUT, "ConfigMap");
+    let example = text_of("config/listen.conf");
+    assert_eq!(config_map["data"], json!({"fluent-bit.conf": example}));
+    let mut expected = native["spec"]["initContainers"][0].clone();
+    let ours = &pod["spec"]["initContainers"][0];
+    expected["volumeMounts"] = ours["volumeMounts"].clone();
+    assert_eq!(*ours, expected);
+    // The socket's folder is where the configuration says, for both.
+    let socket = value_of(&example, "Unix_Path");
+    let app = named(&pod["spec"]["containers"], "myapp");
+    for container in [ours, app] {
+        let mount = named(&container["volumeMounts"], "socket");
+        let folder = mount["mountPath"].as_str().unwrap();
+        assert_eq!(format!("{folder}/forward.sock"), socket);
+        assert_ne!(mount["readOnly"], json!(true));
+    }
+    assert_eq!(named(&app["env"], "FLUENT_SOCKET")["value"], json!(socket));
+    assert_eq!(named(&app["env"], "FLUENT_HOST")["value"], json!(value_of(&example, "Listen")));
+    assert_eq!(named(&app["env"], "FLUENT_PORT")["value"], json!(value_of(&example, "Port")));
+    // It has mode 0660, and nobody here is root.
+    assert_eq!(pod["spec"]["securityContext"]["fsGroup"], json!(65532));
 }
 
 #[test]

@@ -120,8 +120,6 @@ fn every_reference_frame_has_an_answer_here() {
 const OTHERS: &[(&str, Answer)] = &[
     ("heartbeat_nil", Answer::Taken(0)),
     ("message_metadata_time", Answer::Refused(NOT_AN_ENTRY)),
-    ("compressed_zstd", Answer::Refused(Reason::Zstd)),
-    ("compressed_zstd_multi", Answer::Refused(Reason::Zstd)),
     // No handshake is on, so nobody asked for a PING: its strs are no entries.
     ("ping_fluentd", Answer::Refused(NOT_AN_OPTION)),
     ("ping_fluentbit", Answer::Refused(NOT_AN_OPTION)),

@@ -48,6 +48,11 @@ impl Budget {
         self.take(size)
     }
 
+    /// A reservation of no bytes, for whoever pays as he goes.
+    pub fn nothing(&self) -> Reservation {
+        Reservation { budget: self.clone(), size: 0 }
+    }
+
     fn take(&self, size: usize) -> Option<Reservation> {
         let grant = |used: usize| {
             (used == 0 || used.saturating_add(size) <= self.0.limit).then(|| used + size)

@@ -272,6 +272,20 @@ impl OpenChunks {
         self.sealed.push(open.seal((self.new_id)(), tag.clone(), self.full));
     }
 
+    /// How many tags it knows.
+    pub fn tags(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Seals every open chunk and forgets all tags: clients may write ever new ones. Slots that
+    /// were given out are void.
+    pub fn forget_tags(&mut self, now: Instant) {
+        self.seal_all(Sealing::MemoryShort, now);
+        self.slots.clear();
+        self.by_tag.clear();
+        self.by_age.clear();
+    }
+
     /// The chunks sealed since the last call, oldest first.
     pub fn take_sealed(&mut self) -> Vec<Chunk> {
         std::mem::take(&mut self.sealed)
@@ -454,6 +468,22 @@ mod tests {
         assert!(add(&mut chunks, slot, 10, Instant::now()));
         chunks.seal_awaited(slot);
         assert_eq!(sealed_sizes(&mut chunks), [10]);
+    }
+
+    #[test]
+    fn tags_that_are_forgotten_leave_no_chunk_behind() {
+        let mut chunks = chunks(512_000);
+        let now = Instant::now();
+        for number in 0..5 {
+            let slot = chunks.slot(&Tag::new(&format!("tag {number}")));
+            assert!(add(&mut chunks, slot, 10, now));
+        }
+        chunks.forget_tags(now);
+        assert_eq!(sealed_sizes(&mut chunks), [10; 5]);
+        assert_eq!((chunks.tags(), chunks.next_due()), (0, None));
+        let slot = chunks.slot(&Tag::new("tag 4"));
+        assert!(add(&mut chunks, slot, 10, now));
+        assert_eq!(chunks.tags(), 1);
     }
 
     #[test]

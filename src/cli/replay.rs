@@ -170,6 +170,7 @@ impl Replay {
         input.ignore_older = None;
         input.db = None;
         config.inputs.truncate(1);
+        config.listeners.clear();
         config.outputs = vec![forward::Settings::new("replay", &target.host, target.port)];
         config.service.grace = None;
         config.service.http.is_on = false;
@@ -279,6 +280,7 @@ pub fn reference(environment: &Environment) -> Config {
         parsers: vec![parser],
         multiline_parsers: Vec::new(),
         inputs: vec![input],
+        listeners: Vec::new(),
         filters: vec![crate::filter::Settings {
             name: "record_modifier.0".to_owned(),
             pattern: Some(crate::model::Pattern::new("*")),

@@ -11,13 +11,18 @@ use super::exit::Exit;
 use super::signals::Signals;
 use crate::agent::{self, AgentError, Options, Outcome};
 use crate::config::Config;
-use crate::forward;
+use crate::{forward, listen};
 
 /// Runs until a stop, and says how it ended.
 pub async fn run(config: Config) -> Result<Exit, AgentError> {
     let signals = Signals::listen()?;
     match agent::run(config, Options::default(), stop_by(signals)).await {
         Ok(outcome) => Ok(report(&outcome)),
+        // Not ours to mend: the configuration asks for what this machine does not have.
+        Err(AgentError::Listen(refused)) => {
+            error!("{refused}");
+            Ok(Exit::Refused)
+        }
         // Found late, because files had to be read or patterns compiled, it is still a
         // configuration that cannot be used.
         Err(refused @ (AgentError::Setting { .. } | AgentError::Output { .. })) => {
@@ -28,8 +33,11 @@ pub async fn run(config: Config) -> Result<Exit, AgentError> {
     }
 }
 
-/// Reads the files that outputs name, as a start would. The error says which is of no use.
+/// Reads the files that inputs and outputs name, as a start would. The error says which is of no use.
 pub fn open_files(config: &Config) -> Result<(), String> {
+    for listener in &config.listeners {
+        listen::open_files(listener).map_err(|error| format!("{}: {error}", listener.name))?;
+    }
     for output in &config.outputs {
         forward::try_files(output).map_err(|error| format!("{}: {error}", output.name))?;
     }

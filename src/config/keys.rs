@@ -100,7 +100,7 @@ pub enum Scope {
 
 impl Group {
     /// Every group, for the documentation.
-    pub const ALL: [&'static Self; 13] = [
+    pub const ALL: [&'static Self; 15] = [
         &SERVICE,
         &PARSER,
         &MULTILINE_PARSER,
@@ -109,6 +109,8 @@ impl Group {
         &OUTPUT,
         &NETWORK,
         &TAIL,
+        &LISTEN,
+        &TLS_LISTEN,
         &RECORD_MODIFIER,
         &FORWARD,
         &TLS,
@@ -181,6 +183,10 @@ const PREFER_IPV6: &str = "IPv4 addresses stand by";
 const SYSTEM_RESOLVER: &str = "names are looked up as the system does it";
 const MEMORY_PACES: &str = "reading is paced by memory alone";
 const POSITIONS_ARE_SAFE: &str = "positions are kept in a file of our own, synced before it counts";
+const ONE_LISTENER: &str = "one socket takes as many connections as memory allows";
+const OWN_PATIENCE: &str =
+    "a frame that was begun must arrive within 10 s; an idle client may stay";
+const ONLY_CLIENTS: &str = "an input asks for no server";
 const NO_DECODERS: &str = "choose a parser without it, or decode in Fluentd";
 
 /// `[SERVICE]`.
@@ -1052,6 +1058,114 @@ pub const RECORD_MODIFIER: Group = Group {
     ],
 };
 
+/// `[INPUT]` with `Name forward`.
+pub const LISTEN: Group = Group {
+    title: "[INPUT] forward",
+    scope: Scope::Plugin,
+    keys: &[
+        obeyed(
+            "Listen",
+            Kind::Text,
+            "0.0.0.0",
+            "the address to listen on; 127.0.0.1 is for the applications of this Pod alone",
+        ),
+        obeyed("Port", Kind::Integer, "24224", "the TCP port there"),
+        obeyed("Unix_Path", Kind::Text, "", "a Unix socket to listen on instead"),
+        obeyed("Unix_Perm", Kind::Text, "", "its mode, octal; unwritten: what the umask leaves"),
+        obeyed("Tag_Prefix", Kind::Text, "", "stands before the tag that a client writes"),
+        obeyed(
+            "Buffer_Max_Size",
+            Kind::Size,
+            "",
+            "the most bytes of a frame, as it comes and once inflated; never more than half of \
+             Mem_Buf_Limit, which holds when it is unwritten",
+        ),
+        noted(
+            "Buffer_Chunk_Size",
+            Kind::Size,
+            "1024000",
+            "how the buffer of a connection grows",
+            "it grows with what comes",
+        ),
+        obeyed("Shared_Key", Kind::Text, "", "what clients must prove to know, and we to them"),
+        obeyed(
+            "Shared_Key_File",
+            Kind::Text,
+            "",
+            "a file that holds it, read again for each connection (ours)",
+        ),
+        obeyed(
+            "Empty_Shared_Key",
+            Kind::Boolean,
+            "off",
+            "shakes hands with an empty key; wins over Shared_Key",
+        ),
+        obeyed(
+            "Self_Hostname",
+            Kind::Text,
+            "<host name>",
+            "our name in the handshake; must not be the client's",
+        ),
+        obeyed(
+            "Security.Users",
+            Kind::Words,
+            "",
+            "USER PASSWORD: one that clients must know beside the shared key",
+        )
+        .repeatable(),
+        noted("Workers", Kind::Integer, "1", "threads that listen", ONE_THREAD),
+        noted("net.share_port", Kind::Boolean, "off", "shares the port", ONE_LISTENER),
+        noted("net.backlog", Kind::Integer, "128", "connections that wait", ONE_LISTENER),
+        noted(
+            "net.accept_timeout",
+            Kind::Time,
+            "10s",
+            "how long a handshake may take",
+            OWN_PATIENCE,
+        ),
+        noted(
+            "net.accept_timeout_log_error",
+            Kind::Boolean,
+            "on",
+            "logs that as an error",
+            OWN_PATIENCE,
+        ),
+        noted("net.io_timeout", Kind::Time, "0s", "closes an idle connection", OWN_PATIENCE),
+        noted("net.keepalive", Kind::Boolean, "on", "keeps connections", OWN_PATIENCE),
+    ],
+};
+
+/// `tls` and `tls.*` of inputs.
+pub const TLS_LISTEN: Group = Group {
+    title: "TLS of an [INPUT] forward",
+    scope: Scope::Core,
+    keys: &[
+        obeyed("tls", Kind::Boolean, "off", "takes connections only inside of TLS"),
+        obeyed(
+            "tls.verify",
+            Kind::Boolean,
+            "on",
+            "with tls.ca_file or tls.ca_path, clients must show a certificate",
+        ),
+        obeyed("tls.ca_file", Kind::Text, "", "who must have signed it (PEM)"),
+        obeyed("tls.ca_path", Kind::Text, "", "a folder of such files"),
+        obeyed("tls.crt_file", Kind::Text, "", "our certificate (PEM); needed with 'tls on'"),
+        obeyed("tls.key_file", Kind::Text, "", "its key (PEM)"),
+        obeyed("tls.key_passwd", Kind::Text, "", "the key's password, if it is encrypted (PKCS#8)"),
+        obeyed("tls.min_version", Kind::Text, "TLSv1.2", "the oldest version: TLSv1.2 or TLSv1.3"),
+        obeyed("tls.max_version", Kind::Text, "TLSv1.3", "the newest version: TLSv1.2 or TLSv1.3"),
+        obeyed(
+            "tls.ciphers",
+            Kind::Text,
+            "",
+            "the ciphers of TLS 1.2, by OpenSSL's names, with colons between them",
+        ),
+        noted("tls.verify_hostname", Kind::Boolean, "off", "checks a server's name", ONLY_CLIENTS),
+        noted("tls.vhost", Kind::Text, "", "the name to ask a server for", ONLY_CLIENTS),
+        noted("tls.debug", Kind::Integer, "1", "how much to log", "failures are always logged"),
+    ],
+};
+
 /// `[OUTPUT]` with `Name forward`.
 pub const FORWARD: Group = Group {
     title: "[OUTPUT] forward",
@@ -1183,10 +1297,11 @@ mod tests {
 
     #[test]
     fn no_key_is_declared_twice_in_what_one_plugin_may_say() {
-        let plugins: [&[&Group]; 6] = [
+        let plugins: [&[&Group]; 7] = [
             &[&SERVICE],
             &[&PARSER],
             &[&INPUT, &TAIL],
+            &[&INPUT, &LISTEN, &TLS_LISTEN],
             &[&FILTER, &RECORD_MODIFIER],
             &[&OUTPUT, &NETWORK, &TLS, &FORWARD],
             &[&NODE, &TLS, &FORWARD],

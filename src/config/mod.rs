@@ -23,6 +23,7 @@ mod filters;
 mod inputs;
 mod joins;
 pub mod keys;
+mod listeners;
 mod multiline;
 mod outputs;
 mod parsers;
@@ -36,7 +37,7 @@ mod yaml;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{filter, forward, http, parse, tail};
+use crate::{filter, forward, http, listen, parse, tail};
 
 pub use env::Environment;
 pub use error::{Place, Problem, Problems, Stage};
@@ -59,6 +60,8 @@ pub struct Config {
     pub multiline_parsers: Vec<parse::multiline::Definition>,
     /// `[INPUT]` sections with `Name tail`, in file order.
     pub inputs: Vec<tail::Settings>,
+    /// `[INPUT]` sections with `Name forward`, in file order.
+    pub listeners: Vec<listen::Settings>,
     /// `[FILTER]` sections, in file order: the order in which they run.
     pub filters: Vec<filter::Settings>,
     /// `[OUTPUT]` sections, in file order.
@@ -165,7 +168,7 @@ pub fn load(
         loader.read_service(environment);
     let mut parsers = loader.read_parsers(extra_parsers, &parser_files, environment);
     loader.look_at_other_sections();
-    let inputs = loader.read_inputs(&mut parsers);
+    let (inputs, listeners) = loader.read_inputs(&mut parsers, environment);
     let filters = loader.read_filters();
     let outputs = loader.read_outputs(backoff, preferred, environment);
     let (parsers, multiline_parsers) = parsers.finish(&mut report);
@@ -175,7 +178,8 @@ pub fn load(
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
-    let config = Config { service, parsers, multiline_parsers, inputs, filters, outputs };
+    let config =
+        Config { service, parsers, multiline_parsers, inputs, listeners, filters, outputs };
     Ok(Loaded { config, warnings, notes })
 }
 
@@ -275,19 +279,47 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn read_inputs(&mut self, parsers: &mut Parsers) -> Vec<tail::Settings> {
-        let sections = self.sections_of(Kind::Input, "input", "tail");
+    fn read_inputs(
+        &mut self,
+        parsers: &mut Parsers,
+        environment: &Environment,
+    ) -> (Vec<tail::Settings>, Vec<listen::Settings>) {
+        let sections = self.sections_of(Kind::Input, "input", &["tail", "forward"]);
         if sections.is_empty() {
             self.warn_of_none("there is no [INPUT], so nothing is read");
         }
-        let read = |(number, section)| {
-            inputs::read_tail(section, number, self.variables, parsers, self.report)
-        };
-        sections.into_iter().enumerate().map(read).collect()
+        let host_name = environment.known("HOSTNAME").map_or("localhost", |(name, _)| name);
+        let (mut files, mut listeners) = (Vec::new(), Vec::new());
+        for section in sections {
+            if self.is_called(section, "forward") {
+                let number = listeners.len();
+                listeners.push(listeners::read_forward(
+                    section,
+                    number,
+                    host_name,
+                    self.variables,
+                    self.report,
+                ));
+            } else {
+                let number = files.len();
+                files.push(inputs::read_tail(
+                    section,
+                    number,
+                    self.variables,
+                    parsers,
+                    self.report,
+                ));
+            }
+        }
+        (files, listeners)
+    }
+
+    fn is_called(&self, section: &Section, name: &str) -> bool {
+        self.value_of(section, "name").is_some_and(|value| value.eq_ignore_ascii_case(name))
     }
 
     fn read_filters(&mut self) -> Vec<filter::Settings> {
-        let sections = self.sections_of(Kind::Filter, "filter", "record_modifier");
+        let sections = self.sections_of(Kind::Filter, "filter", &["record_modifier"]);
         let active =
             sections.into_iter().enumerate().filter(|(_, section)| self.is_active(section));
         let active: Vec<_> = active.collect();
@@ -316,7 +348,7 @@ impl<'a> Loader<'a> {
         preferred: Option<forward::IpVersion>,
         environment: &Environment,
     ) -> Vec<forward::Settings> {
-        let sections = self.sections_of(Kind::Output, "output", "forward");
+        let sections = self.sections_of(Kind::Output, "output", &["forward"]);
         if sections.is_empty() {
             self.warn_of_none("there is no [OUTPUT], so nothing is sent");
         }
@@ -331,21 +363,27 @@ impl<'a> Loader<'a> {
         sections.into_iter().enumerate().map(read).collect()
     }
 
-    /// The sections of `kind` whose plugin is the only one there is. Any other is reported.
-    fn sections_of(&mut self, kind: Kind, noun: &str, only: &str) -> Vec<&'a Section> {
+    /// The sections of `kind` whose plugin we have. Any other is reported.
+    fn sections_of(
+        &mut self,
+        kind: Kind,
+        noun: &str,
+        plugins: &[&'static str],
+    ) -> Vec<&'a Section> {
         let sections = self.tree.sections.iter().filter(|section| section.kind == kind);
         let mut ours = Vec::new();
         for section in sections {
             let Some(name) = self.value_of(section, "name").filter(|name| !name.is_empty()) else {
-                let message = format!("this {noun} has no Name; write 'Name {only}'");
+                let message = format!("this {noun} has no Name; write 'Name {}'", plugins[0]);
                 self.report.refuse(&section.place, message);
                 continue;
             };
-            if name.eq_ignore_ascii_case(only) {
+            if plugins.iter().any(|plugin| name.eq_ignore_ascii_case(plugin)) {
                 ours.push(section);
             } else if self.is_active(section) {
-                let hint = did_you_mean(&name, std::iter::once(only));
-                let message = format!("this version has no {noun} '{name}', only '{only}'{hint}");
+                let hint = did_you_mean(&name, plugins.iter().copied());
+                let known = plugins.join("' and '");
+                let message = format!("this version has no {noun} '{name}', only '{known}'{hint}");
                 let entry = section.entries.iter().rev().find(|entry| entry.key == "name");
                 self.report.refuse(entry.map_or(&section.place, |entry| &entry.place), message);
             }
@@ -369,8 +407,9 @@ mod tests {
     use crate::filter::record_modifier;
     use crate::forward::settings::{IpVersion, Keepalive, Probes, Security};
     use crate::forward::{Backoff, RetryLimit};
-    use crate::model::{Codec, Pattern, Secret};
+    use crate::model::{Codec, Pattern, Secret, Tag};
     use crate::parse::{Definition, Format, Type};
+    use crate::protocol::handshake::User;
     use crate::secrets::Source;
     use crate::tail::{Encoding, LongLines, MaxHeld, Symlinks};
     use crate::tls;
@@ -486,6 +525,7 @@ mod tests {
                 long_lines: LongLines::Skip,
                 ..tail::Settings::new("tail.0", vec!["/var/log/app/*.log".to_owned()])
             }],
+            listeners: Vec::new(),
             filters: vec![filter::Settings {
                 name: "record_modifier.0".to_owned(),
                 pattern: Some(Pattern::new("*")),
@@ -504,7 +544,7 @@ mod tests {
 
     #[test]
     fn every_key_arrives_where_it_belongs() {
-        let Config { service, parsers, inputs, filters, outputs, .. } =
+        let Config { service, parsers, inputs, listeners, filters, outputs, .. } =
             loaded("fixtures/config/right/everything.conf").config;
         let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
         let own = |text: &str| Some(text.to_owned());
@@ -586,6 +626,7 @@ mod tests {
         assert_eq!(Some(inputs[1].encoding), Encoding::named("ShiftJIS"));
         check_filters(&filters);
         check_outputs(&outputs);
+        check_listeners(&listeners);
     }
 
     #[test]
@@ -683,6 +724,62 @@ mod tests {
             }
         );
         check_secure_outputs(&outputs[2], &outputs[3]);
+    }
+
+    fn check_listeners(listeners: &[listen::Settings]) {
+        use crate::listen::settings::{Address, Security, TagRule};
+        let user = |name: &str, password: &str| User {
+            name: name.to_owned(),
+            password: Secret::new(password),
+        };
+        let tcp = Address::Tcp { host: "127.0.0.1".to_owned(), port: 24_225 };
+        let unix =
+            Address::Unix { path: "/run/log-ambassador/forward.sock".into(), mode: Some(0o660) };
+        let expected = [
+            listen::Settings {
+                tag: TagRule::Prefix("pod.".to_owned()),
+                mem_buf_limit: 5_000_000,
+                buffer_max_size: Some(2_000_000),
+                security: Some(Security {
+                    name: "me".to_owned(),
+                    shared_key: Source::Written(Secret::new("s3cr3t-key")),
+                    users: vec![user("alice", "s3cr3t-pw"), user("bob", "s3cr3t pw")],
+                }),
+                tls: Some(tls::Settings {
+                    verify: false,
+                    ca_file: Some("ca.crt".into()),
+                    crt_file: Some("tls.crt".into()),
+                    key_file: Some("tls.key".into()),
+                    min_version: tls::Version::Tls13,
+                    ..tls::Settings::default()
+                }),
+                ..listen::Settings::new("apps", tcp)
+            },
+            listen::Settings {
+                tag: TagRule::Replace(Tag::new("app")),
+                mem_buf_limit: 5_000_000,
+                security: Some(Security {
+                    name: "h1".to_owned(),
+                    shared_key: Source::File("/etc/keys/clients".into()),
+                    users: Vec::new(),
+                }),
+                ..listen::Settings::new("forward.1", unix)
+            },
+        ];
+        assert_eq!(listeners, expected);
+        let shown = format!("{listeners:?}");
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
+
+    #[test]
+    fn the_examples_of_clients_are_the_same_in_both_forms_and_nothing_is_wrong_with_them() {
+        let variables = [("POD_NAMESPACE", "shop")];
+        let environment = Environment::of(variables).with_host_name("h1");
+        let load = |path: &str| load(path.as_ref(), &[], &environment).unwrap();
+        let classic = load("config/listen.conf");
+        assert_eq!((&classic.warnings[..], &classic.notes[..]), (&[][..], &[][..]));
+        assert_eq!(load("config/listen.yaml").config, classic.config);
+        assert_eq!(classic.config.listeners.len(), 2);
     }
 
     fn check_secure_outputs(first: &forward::Settings, second: &forward::Settings) {

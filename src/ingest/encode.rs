@@ -20,7 +20,7 @@ use crate::parse::{Parser, TimeFound};
 use crate::tail::{Charset, Settings};
 
 /// The bytes of an event before its record: an array of two, and the time.
-const BEFORE_RECORD: usize = 1 + EventTime::ENCODED;
+pub(super) const BEFORE_RECORD: usize = 1 + EventTime::ENCODED;
 
 /// What an event may take beyond what its line grows by and what is added to it: what stands
 /// before the record, headers, the key of a text, the mark of a cut line.
@@ -289,17 +289,8 @@ impl Encoder {
         filters: &mut [Filter],
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        for &number in origin.filters {
-            if filters[number].apply(out, start + BEFORE_RECORD) == Verdict::Drop {
-                out.truncate(start);
-                self.counters.filtered_events.add(1);
-                return None;
-            }
-        }
-        out[start] = 0x92;
         let time = time.unwrap_or_else(time_of_reading);
-        out[start + 1..start + BEFORE_RECORD].copy_from_slice(&time.encode());
-        Some(())
+        complete(out, start, time, origin.filters, filters, &self.counters)
     }
 
     fn complain(&mut self, complaint: Complaint, origin: Origin<'_>) {
@@ -307,6 +298,28 @@ impl Encoder {
             warn!(file = %origin.path.display(), offset = origin.offset, times, "{}", complaint.text());
         }
     }
+}
+
+/// Makes an event of the record that stands [`BEFORE_RECORD`] bytes behind `start`, at the end of
+/// `out`. `None`: a filter took it out, and nothing is left of it.
+pub(super) fn complete(
+    out: &mut Vec<u8>,
+    start: usize,
+    time: EventTime,
+    numbers: &[usize],
+    filters: &mut [Filter],
+    counters: &Counters,
+) -> Option<()> {
+    for &number in numbers {
+        if filters[number].apply(out, start + BEFORE_RECORD) == Verdict::Drop {
+            out.truncate(start);
+            counters.filtered_events.add(1);
+            return None;
+        }
+    }
+    out[start] = 0x92;
+    out[start + 1..start + BEFORE_RECORD].copy_from_slice(&time.encode());
+    Some(())
 }
 
 /// What the clock says now.

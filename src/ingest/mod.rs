@@ -1,7 +1,8 @@
-//! The thread that thinks: from files to sealed chunks, and from acknowledgements to positions.
+//! The thread that thinks: from files and frames to sealed chunks, and from acknowledgements to
+//! positions and to the clients that wait for theirs.
 //!
-//! In:  files, the kernel's notices about them, chunks that come home
-//! Out: sealed chunks to the outputs, positions to the store
+//! In:  files, the kernel's notices about them, frames of clients, chunks that come home
+//! Out: sealed chunks to the outputs, positions to the store, a word on each frame
 //!
 //! Plain blocking code with one place to wait. Memory is asked for before anything is read; when
 //! there is none, every open chunk leaves and the loop waits for some to come back. Bytes read and
@@ -9,6 +10,7 @@
 
 pub mod accounts;
 pub mod encode;
+pub mod frames;
 pub mod input;
 pub mod pace;
 pub mod stop;
@@ -24,6 +26,7 @@ use tracing::{error, info, warn};
 
 pub use self::accounts::{Accounts, Figures, InputFigures};
 pub use self::encode::Encoder;
+pub use self::frames::Frames;
 pub use self::input::Input;
 pub use self::input::Joining;
 use self::input::{Lent, Route, Turn};
@@ -31,7 +34,9 @@ pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
 use self::wait::Sleeper;
 pub use self::wait::{Waker, waker};
-use crate::buffer::{Chunk, Delivery, Fate, Home, Loss, LossReason, Packer, Router, Sealing};
+use crate::buffer::{
+    Chunk, Delivery, Fate, Home, Loss, LossReason, OpenChunks, Packer, Router, Sealing,
+};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
 use crate::model::{Codec, Counters, FileId, Mentions, Tag};
@@ -62,8 +67,10 @@ const RELEASE_AFTER: Duration = Duration::from_secs(5);
 
 /// What ingest is made of.
 pub struct Parts {
-    /// The inputs, in the order of the configuration.
+    /// The inputs that follow files, in the order of the configuration.
     pub inputs: Vec<Input>,
+    /// The inputs that take frames of clients. They are numbered behind the others.
+    pub clients: Vec<Frames>,
     /// The filters, in the order in which they run.
     pub filters: Vec<Filter>,
     /// Which outputs take a tag.
@@ -159,6 +166,7 @@ impl Ingest {
             self.scan(now);
             self.look(now);
             self.take_turns();
+            self.take_frames();
             self.seal(Instant::now());
             self.hand_over();
             self.retire(now);
@@ -198,7 +206,13 @@ impl Ingest {
         let Some(first) = shares.first() else {
             return;
         };
-        let input = &mut self.parts.inputs[input_number(first.file)];
+        let number = input_number(first.file);
+        let Some(input) = self.parts.inputs.get_mut(number) else {
+            let clients = &mut self.parts.clients[number - self.parts.inputs.len()];
+            shares.iter().for_each(|share| clients.settle(share, fate));
+            clients.chunks.recycle(buffer);
+            return;
+        };
         for share in &shares {
             input.tail.settle(share);
         }
@@ -237,7 +251,7 @@ impl Ingest {
     fn say_refused(&mut self, chunk: &Chunk, loss: &Loss) {
         let share = chunk.share_of(loss.events.start);
         let path = share.and_then(|share| {
-            let input = &mut self.parts.inputs[input_number(share.file)];
+            let input = self.parts.inputs.get_mut(input_number(share.file))?;
             Some(input.tail.file(share.file)?.path.display().to_string())
         });
         error!(
@@ -249,6 +263,16 @@ impl Ingest {
              it lies between these offsets and begins with: {}",
             loss.beginning
         );
+    }
+
+    /// The open chunks of every input, in the order of their numbers.
+    fn all_chunks(&mut self) -> impl Iterator<Item = &mut OpenChunks> {
+        let files = self.parts.inputs.iter_mut().map(|input| &mut input.chunks);
+        files.chain(self.parts.clients.iter_mut().map(|clients| &mut clients.chunks))
+    }
+
+    fn chunks(&mut self, number: usize) -> &mut OpenChunks {
+        chunks_of(&mut self.parts.inputs, &mut self.parts.clients, number)
     }
 
     // === Finding files
@@ -439,9 +463,10 @@ impl Ingest {
         {
             return Arc::clone(route);
         }
+        let slot = self.chunks(number).slot(tag);
         let route = Arc::new(Route {
             input: number,
-            slot: self.parts.inputs[number].chunks.slot(tag),
+            slot,
             filters: (0..self.parts.filters.len())
                 .filter(|&filter| self.parts.filters[filter].takes(tag))
                 .collect(),
@@ -449,6 +474,47 @@ impl Ingest {
         });
         self.routes.insert(tag.clone(), Arc::clone(&route));
         route
+    }
+
+    // === Frames of clients
+
+    /// Takes what clients have sent. Also when the intake has ended: what was read is ours to
+    /// deliver.
+    fn take_frames(&mut self) {
+        for number in 0..self.parts.clients.len() {
+            self.parts.clients[number].look(Instant::now());
+            for _ in 0..SLICES_A_ROUND {
+                if !self.take_frame_slice(number) {
+                    break;
+                }
+            }
+            let clients = &mut self.parts.clients[number];
+            if !clients.has_more() {
+                clients.seal_awaited();
+            }
+        }
+    }
+
+    /// Takes some events of the frame whose turn it is. False: there is none, or no memory.
+    fn take_frame_slice(&mut self, number: usize) -> bool {
+        let place = self.parts.inputs.len() + number;
+        let clients = &mut self.parts.clients[number];
+        if clients.forgets_tags(Instant::now()) {
+            self.routes.retain(|_, route| route.input != place);
+        }
+        let Some(tag) = self.parts.clients[number].next_tag() else {
+            return false;
+        };
+        let route = self.route(place, &tag);
+        let clients = &mut self.parts.clients[number];
+        let turn = clients.take_slice(&route, &mut self.parts.filters);
+        if turn == Turn::NoRoom {
+            clients.note_short_of_memory(Instant::now());
+            return false;
+        }
+        clients.note_room();
+        self.last_moved = Instant::now();
+        turn == Turn::More
     }
 
     // === Sealing and handing over
@@ -460,22 +526,22 @@ impl Ingest {
             self.hear_data(now);
             self.take_turns();
         }
-        for input in &mut self.parts.inputs {
-            input.chunks.seal_due(now);
-            if self.parts.controls.is_stopping() {
-                input.chunks.seal_all(Sealing::Stopping, now);
+        let is_stopping = self.parts.controls.is_stopping();
+        let is_idle = now.duration_since(self.last_moved) >= RELEASE_AFTER;
+        for chunks in self.all_chunks() {
+            chunks.seal_due(now);
+            if is_stopping {
+                chunks.seal_all(Sealing::Stopping, now);
             }
-        }
-        if now.duration_since(self.last_moved) >= RELEASE_AFTER {
-            for input in &mut self.parts.inputs {
-                input.chunks.release_unused();
+            if is_idle {
+                chunks.release_unused();
             }
         }
     }
 
     fn hand_over(&mut self) {
-        for number in 0..self.parts.inputs.len() {
-            for chunk in self.parts.inputs[number].chunks.take_sealed() {
+        for number in 0..self.parts.inputs.len() + self.parts.clients.len() {
+            for chunk in self.chunks(number).take_sealed() {
                 self.deliver(number, chunk);
             }
         }
@@ -497,7 +563,7 @@ impl Ingest {
     /// Compresses a chunk, once for all outputs that want it so. Outputs that want it otherwise
     /// each get their own form.
     fn pack(&mut self, number: usize, chunk: &mut Chunk, outputs: &[usize]) {
-        let packers = &mut self.parts.packers;
+        let Parts { packers, inputs, clients, .. } = &mut self.parts;
         let codec_of = |output: &usize| packers[*output].as_ref().map(Packer::codec);
         let wanted: Vec<Option<Codec>> = outputs.iter().map(codec_of).collect();
         let is_for_all = wanted.iter().all(|codec| *codec == wanted[0]);
@@ -512,7 +578,7 @@ impl Ingest {
             match packer.pack(&chunk.entries) {
                 Some(packed) if is_for_all => {
                     let buffer = chunk.replace(codec, packed);
-                    self.parts.inputs[number].chunks.recycle(buffer);
+                    chunks_of(inputs, clients, number).recycle(buffer);
                 }
                 Some(packed) => chunk.add_form(codec, packed),
                 None => {}
@@ -599,13 +665,19 @@ impl Ingest {
             let has_sent_all = self.send_all_partials();
             self.intake_ended = has_sent_all || drain.must_end_intake(now);
         }
-        self.intake_ended && self.away == 0
+        if !self.intake_ended {
+            return false;
+        }
+        self.parts.clients.iter().for_each(Frames::end_intake);
+        self.parts.clients.iter_mut().for_each(|clients| clients.look(now));
+        self.away == 0 && self.parts.clients.iter().all(Frames::is_done)
     }
 
     fn is_quiet(&mut self, now: Instant) -> bool {
         let quiet = self.parts.drain.quiet(now);
         let is_quiet = |input: &Input| input.tail.is_quiet(now, &quiet);
-        if !self.parts.inputs.iter().all(is_quiet) {
+        let have_said_all = self.parts.clients.iter().all(|clients| clients.is_quiet(now, &quiet));
+        if !have_said_all || !self.parts.inputs.iter().all(is_quiet) {
             return false;
         }
         // Once more with our own eyes: a notice may be on its way.
@@ -633,8 +705,10 @@ impl Ingest {
     /// What is not acknowledged yet, file by file.
     fn left(&self) -> Vec<(PathBuf, u64)> {
         let files = self.parts.inputs.iter().flat_map(|input| input.tail.files());
-        let left = files.map(|file| (file.path.to_path_buf(), file.unsettled()));
-        left.filter(|(_, bytes)| *bytes > 0).collect()
+        let files = files.map(|file| (file.path.to_path_buf(), file.unsettled()));
+        let frames = self.parts.clients.iter().flat_map(Frames::left);
+        let frames = frames.map(|(whose, bytes)| (PathBuf::from(whose), bytes));
+        files.chain(frames).filter(|(_, bytes)| *bytes > 0).collect()
     }
 
     fn finish(mut self) {
@@ -645,6 +719,8 @@ impl Ingest {
         if !self.is_abandoned {
             self.balance();
         }
+        self.parts.clients.iter_mut().for_each(Frames::finish);
+        self.say_what_became_of_frames();
         for (store, _) in std::mem::take(&mut self.parts.stores) {
             store.finish();
         }
@@ -704,6 +780,23 @@ impl Ingest {
         seen
     }
 
+    fn say_what_became_of_frames(&self) {
+        if self.parts.clients.is_empty() {
+            return;
+        }
+        let counters = &self.parts.counters;
+        info!(
+            "frames: {} taken, {} of them delivered; {} came again; {} refused; {} events came \
+             without `chunk`, {} of them are lost",
+            counters.frames.get(),
+            counters.frames_delivered.get(),
+            counters.frames_repeated.get(),
+            counters.frames_refused.get(),
+            counters.unconfirmed.get(),
+            counters.lost_stop.get(),
+        );
+    }
+
     // === Waiting
 
     fn wait(&mut self) -> io::Result<()> {
@@ -730,7 +823,11 @@ impl Ingest {
             let resume = self.parts.pace.as_ref().and_then(Pace::resumes);
             return Some(resume.unwrap_or(now).max(now));
         }
-        let chunks = self.parts.inputs.iter_mut().filter_map(|input| input.chunks.next_due()).min();
+        let has_frames = |clients: &Frames| clients.has_more() && !clients.is_short_of_memory();
+        if self.parts.clients.iter().any(has_frames) {
+            return Some(now);
+        }
+        let chunks = self.all_chunks().filter_map(OpenChunks::next_due).min();
         let next_message = |input: &Input| input.next_message(self.is_short_of_memory);
         let messages = self.parts.inputs.iter().filter_map(next_message).min();
         let has_rotated = self.parts.inputs.iter().any(|input| input.tail.has_rotated());
@@ -740,7 +837,7 @@ impl Ingest {
                 .inputs
                 .iter()
                 .any(|i| i.tail.has_unwatched() || !i.tail.settings().inotify_watcher);
-        let has_unused = self.parts.inputs.iter().any(|input| input.chunks.unused() > 0);
+        let has_unused = self.all_chunks().any(|chunks| chunks.unused() > 0);
         let stops = self.parts.controls.is_stopping();
         let saves = self.positions_changed && !self.parts.stores.is_empty();
         let deadlines = [
@@ -758,6 +855,16 @@ impl Ingest {
         ];
         deadlines.into_iter().flatten().min().map(|deadline| deadline.max(now))
     }
+}
+
+/// The open chunks of an input, by its number.
+fn chunks_of<'a>(
+    inputs: &'a mut [Input],
+    clients: &'a mut [Frames],
+    number: usize,
+) -> &'a mut OpenChunks {
+    let files = inputs.len();
+    if number < files { &mut inputs[number].chunks } else { &mut clients[number - files].chunks }
 }
 
 /// Files are numbered by the input that follows them: see `Tail::new`.

@@ -1,185 +1,55 @@
-//! Serves one connection.
+//! Serves one connection of a plain receiver.
 //!
-//! In:  the bytes of one sender, in any pieces
-//! Out: its frames to the sink, its acks to the socket
+//! In:  the frames of one sender
+//! Out: the same to the sink, an ack to the socket for each that the sink took
 //!
-//! The buffer grows with the bytes that came, never with a length that a frame only claims, and
-//! is given back after a large frame.
+//! One thing at a time: while the sink has not taken a frame, nothing more is read from its sender,
+//! and TCP makes it wait.
 
-use std::io;
-use std::net::SocketAddr;
-
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 
 use super::SinkClosed;
-use crate::model::cursor::Scanner;
-use crate::protocol::frame::{Place, Root};
-use crate::protocol::{Frame, FrameError, Limits, ack};
+use super::end::End;
+use super::incoming::{Incoming, Value};
+use crate::protocol::{Frame, Limits, ack};
 
 /// The room for one read.
 const READ_SIZE: usize = 64 << 10;
 
-/// What a connection keeps between frames.
-const KEPT: usize = 1 << 20;
-
-/// One sender's connection.
-pub(super) struct Connection<T> {
-    stream: T,
+/// Serves until the sender closes the connection between two frames.
+pub(super) async fn serve<S>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     limits: Limits,
-    /// What was read: from `start` on not yet handled.
-    buffer: Vec<u8>,
-    start: usize,
-    /// Where `start` lies in all that the sender has sent.
-    offset: u64,
-    scanner: Scanner,
-    answer: Vec<u8>,
-}
-
-/// Why a connection ended before its sender closed it.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum End {
-    /// The sender sent something that is not taken.
-    #[error("{error}")]
-    Refused {
-        /// What is wrong.
-        error: FrameError,
-        /// Where in all that the sender has sent.
-        offset: u64,
-    },
-    /// The sender went in the middle of a frame.
-    #[error("the connection ended {pending} bytes into a frame")]
-    CutOff {
-        /// Bytes of the unfinished frame.
-        pending: usize,
-        /// Where in all that the sender has sent.
-        offset: u64,
-    },
-    /// The socket failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// Nobody takes events any more.
-    #[error(transparent)]
-    SinkClosed(#[from] SinkClosed),
-}
-
-impl End {
-    /// One line for what somebody must look at. A reset is how Fluentd closes every
-    /// connection, and a closed sink is known to whoever closed it.
-    pub(super) fn log(&self, peer: SocketAddr) {
-        match self {
-            Self::Refused { offset, .. } | Self::CutOff { offset, .. } => {
-                tracing::warn!(%peer, offset, reason = %self, "refused what a sender sent and closed its connection");
-            }
-            Self::Io(_) | Self::SinkClosed(_) => {
-                tracing::debug!(%peer, reason = %self, "a connection ended");
-            }
+    sink: &S,
+) -> Result<(), End>
+where
+    S: AsyncFn(&Frame<'_>) -> Result<(), SinkClosed>,
+{
+    let (reader, mut writer) = split(stream);
+    let mut incoming = Incoming::new(reader, limits, READ_SIZE, None);
+    let mut answer = Vec::new();
+    while let Some(Value { bytes, offset, .. }) = incoming.next().await? {
+        let frame = Frame::decode(&bytes, &limits).map_err(|error| End::refused(offset, error))?;
+        if frame.is_ignored() {
+            tracing::debug!(tag = frame.tag, "left out a frame of metrics or traces");
         }
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    pub(super) fn new(stream: T, limits: Limits) -> Self {
-        Self {
-            stream,
-            limits,
-            buffer: Vec::new(),
-            start: 0,
-            offset: 0,
-            scanner: Scanner::new(),
-            answer: Vec::new(),
-        }
-    }
-
-    /// Serves until the sender closes the connection between two frames.
-    pub(super) async fn serve<S>(mut self, sink: &S) -> Result<(), End>
-    where
-        S: AsyncFn(&Frame<'_>) -> Result<(), SinkClosed>,
-    {
-        loop {
-            while let Some(length) = self.next_value()? {
-                self.handle(length, sink).await?;
-            }
-            self.make_room();
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return self.end();
-            }
-        }
-    }
-
-    /// The length of the value that begins at `start`, when it is all there.
-    fn next_value(&mut self) -> Result<Option<usize>, End> {
-        let value = &self.buffer[self.start..];
-        let Some(&first) = value.first() else {
-            return Ok(None);
-        };
-        Root::of(first).map_err(|error| self.refused(error))?;
-        let length = self.scanner.scan(value).map_err(|error| self.refused(error.into()))?;
-        if self.scanner.least_length().max(length.unwrap_or(value.len())) > self.limits.frame {
-            return Err(self.refused(FrameError::too_large(&self.limits)));
-        }
-        Ok(length)
-    }
-
-    async fn handle<S>(&mut self, length: usize, sink: &S) -> Result<(), End>
-    where
-        S: AsyncFn(&Frame<'_>) -> Result<(), SinkClosed>,
-    {
-        let value = &self.buffer[self.start..self.start + length];
-        self.answer.clear();
-        // Another value than nil is a frame: `next_value` has looked.
-        if value != [0xc0] {
-            let frame = Frame::decode(value, &self.limits).map_err(|error| self.refused(error))?;
-            if frame.is_ignored() {
-                tracing::debug!(tag = frame.tag, "left out a frame of metrics or traces");
-            }
-            sink(&frame).await?;
-            if let Some(id) = frame.option.chunk {
-                ack::encode(id, &mut self.answer);
-            }
-        }
-        self.start += length;
-        self.offset += length as u64;
-        self.scanner = Scanner::new();
-        if !self.answer.is_empty() {
+        sink(&frame).await?;
+        if let Some(id) = frame.option.chunk {
+            answer.clear();
+            ack::encode(id, &mut answer);
             // One write: Fluentd and Fluent Bit fail on an ack that arrives in two pieces.
-            self.stream.write_all(&self.answer).await?;
-        }
-        Ok(())
-    }
-
-    /// Moves an unfinished value to the front, at most once a read, and makes room for more.
-    fn make_room(&mut self) {
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        if self.buffer.len() < KEPT {
-            self.buffer.shrink_to(KEPT);
-        }
-        self.buffer.reserve(READ_SIZE);
-    }
-
-    /// The sender has closed. Between two frames that is how connections end, and one without
-    /// any bytes is a heartbeat of Fluentd.
-    fn end(&self) -> Result<(), End> {
-        match self.buffer.len() {
-            0 => Ok(()),
-            pending => Err(End::CutOff { pending, offset: self.offset }),
+            writer.write_all(&answer).await?;
+            writer.flush().await?;
         }
     }
-
-    fn refused(&self, error: FrameError) -> End {
-        let inside = match error.place {
-            Place::Frame => error.at as u64,
-            Place::Inflated => 0,
-        };
-        End::Refused { offset: self.offset + inside, error }
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
 
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt, duplex};
 
     use super::*;
     use crate::protocol::frame::Reason;
@@ -190,7 +60,7 @@ mod tests {
     /// What a sender that sends `bytes` and closes gets: acks, seconds of the events taken, the
     /// end. `pieces` is the most bytes that arrive at once.
     fn served(bytes: &[u8], pieces: usize, limits: Limits) -> (Vec<u8>, Vec<u32>, Result<(), End>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let (mut sender, receiver) = duplex(pieces);
             let taken = RefCell::new(Vec::new());
@@ -209,7 +79,7 @@ mod tests {
                 let (_, read) = tokio::join!(send, from.read_to_end(&mut acks));
                 read.unwrap();
             };
-            let (end, ()) = tokio::join!(Connection::new(receiver, limits).serve(&sink), talk);
+            let (end, ()) = tokio::join!(serve(receiver, limits, &sink), talk);
             (acks, taken.take(), end)
         })
     }
@@ -258,7 +128,7 @@ mod tests {
 
     #[test]
     fn while_the_sink_takes_nothing_nothing_is_read() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let (mut sender, receiver) = duplex(ONE.len());
             let calls = Cell::new(0);
@@ -275,7 +145,7 @@ mod tests {
             };
             tokio::select! {
                 biased;
-                end = Connection::new(receiver, Limits::default()).serve(&sink) => {
+                end = serve(receiver, Limits::default(), &sink) => {
                     panic!("{end:?}")
                 }
                 () = send => {}

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::LocalSet;
 
-use super::connection::Connection;
+use super::connection::serve;
 use crate::protocol::{Frame, Limits};
 
 /// How long no connection is accepted after the system had none to give, mostly for want of
@@ -105,9 +105,14 @@ impl Server {
         tokio::task::spawn_local(async move {
             // An ack is small and waited for.
             stream.set_nodelay(true).ok();
-            let connection = Connection::new(stream, limits);
-            if let Err(end) = connection.serve(sink.as_ref()).await {
-                end.log(peer);
+            match serve(stream, limits, sink.as_ref()).await {
+                Ok(()) => {}
+                Err(end) => match end.offset() {
+                    Some(offset) => {
+                        tracing::warn!(%peer, offset, reason = %end, "refused what a sender sent and closed its connection");
+                    }
+                    None => tracing::debug!(%peer, reason = %end, "a connection ended"),
+                },
             }
             drop(place);
         });

@@ -84,6 +84,22 @@ counters! {
         partial,
         /// Lines above the line limit that were cut.
         lines_cut,
+        /// Frames of clients that were taken in.
+        frames,
+        /// Bytes of the frames of clients, as they came.
+        frame_bytes,
+        /// Events in the frames of clients.
+        frame_events,
+        /// Frames that are on their way already, or were delivered a moment ago, and came once more.
+        frames_repeated,
+        /// Frames that were refused, or came only in part.
+        frames_refused,
+        /// Events of clients that do not ask for an acknowledgement: nobody sends them again.
+        unconfirmed,
+        /// Frames whose every event was delivered, or taken out by a filter.
+        frames_delivered,
+        /// Events of clients that were not delivered when the agent ended, and that nobody sends again.
+        lost_stop,
         /// Events taken out by filters, on purpose.
         filtered_events,
         /// Events no output takes.

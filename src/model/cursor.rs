@@ -248,6 +248,16 @@ impl Scanner {
         self.at
     }
 
+    /// Whether only one value at most is due behind the scalar at hand, besides what is inside of
+    /// it: in a frame whose entries are one str or bin, its option.
+    pub fn is_before_last(&self) -> bool {
+        match self.open[..] {
+            [] => true,
+            [due] => due <= 1,
+            _ => false,
+        }
+    }
+
     fn is_done(&self) -> bool {
         self.begun && self.open.is_empty()
     }

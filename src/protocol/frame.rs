@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::inflate::{self, InflateError};
 use crate::model::cursor::{Fault, ReadError, Reader, Token};
 use crate::model::record::{write_map_header, write_str};
-use crate::model::{EventTime, Tag};
+use crate::model::{Codec, EventTime, Tag};
 
 /// What a receiver accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +172,7 @@ pub enum Mode {
     Forward,
     /// `[tag, entries, option?]`
     PackedForward,
-    /// `[tag, gzip of entries, option]`
+    /// `[tag, gzip or zstd of entries, option]`
     CompressedPackedForward,
 }
 
@@ -317,11 +318,8 @@ pub enum Reason {
     /// Something behind the last element.
     #[error("{0} bytes are left over")]
     LeftOver(usize),
-    /// zstd, which is not supported.
-    #[error("compression zstd is not supported; set the sender to gzip or none")]
-    Zstd,
     /// No compression we know.
-    #[error("compression '{0}' is unknown; set the sender to gzip or none")]
+    #[error("compression '{0}' is unknown; set the sender to gzip, zstd or none")]
     Compression(String),
     /// The compressed entries cannot be inflated.
     #[error(transparent)]
@@ -340,7 +338,7 @@ fn not_a_frame(first: u8) -> String {
 }
 
 impl FrameError {
-    fn new(at: usize, reason: Reason) -> Self {
+    pub(super) fn new(at: usize, reason: Reason) -> Self {
         Self { at, place: Place::Frame, reason }
     }
 
@@ -356,10 +354,33 @@ impl From<ReadError> for FrameError {
     }
 }
 
-impl<'a> Frame<'a> {
-    /// Reads `bytes`, one whole value, to the end of its last entry. After that its events can
-    /// be had without errors. Holds memory only for entries that had to be inflated.
-    pub fn decode(bytes: &'a [u8], limits: &Limits) -> Result<Self, FrameError> {
+/// The parts of a frame, by their places in its bytes. Its entries have not been looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outline<'a> {
+    /// The tag of all its events.
+    pub tag: &'a str,
+    /// How it came.
+    pub mode: Mode,
+    /// What else it says.
+    pub option: FrameOption<'a>,
+    /// Where its entries are.
+    pub body: Body,
+}
+
+/// Where the entries of a frame are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Message mode: the time and the record, one after the other.
+    One(Range<usize>),
+    /// Entries, one after the other, perhaps compressed.
+    Entries(Range<usize>, Option<Codec>),
+    /// Metrics or traces: acknowledged, so that they are not sent for ever, and not read.
+    Ignored,
+}
+
+impl<'a> Outline<'a> {
+    /// Reads `bytes`, one whole value, without looking into its entries.
+    pub fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, FrameError> {
         if bytes.len() > limits.frame {
             return Err(FrameError::too_large(limits));
         }
@@ -370,12 +391,12 @@ impl<'a> Frame<'a> {
         }
         let tag = read_tag(&mut reader, limits)?;
         // The type of the second element alone tells the modes apart.
-        let frame = match reader.peek()? {
+        let outline = match reader.peek()? {
             Token::Array(_) => Self::forward(tag, &mut reader, elements, limits),
             Token::Str(entries) | Token::Bin(entries) => {
                 reader.token()?;
-                let entries_at = reader.at() - entries.len();
-                Self::packed(tag, entries, entries_at, &mut reader, elements, limits)
+                let range = reader.at() - entries.len()..reader.at();
+                Self::packed(tag, range, &mut reader, elements, limits)
             }
             Token::Unsigned(_) | Token::Negative(_) | Token::Ext(..) => {
                 Self::message(tag, &mut reader, elements, limits)
@@ -385,7 +406,7 @@ impl<'a> Frame<'a> {
         if !reader.is_at_end() {
             return Err(FrameError::new(reader.at(), Reason::LeftOver(reader.rest().len())));
         }
-        Ok(frame)
+        Ok(outline)
     }
 
     fn message(
@@ -397,21 +418,15 @@ impl<'a> Frame<'a> {
         if elements < 3 {
             return Err(FrameError::new(0, Reason::Elements(elements)));
         }
-        let at = reader.at();
+        let from = reader.at();
         let time = read_time(reader)?;
-        let record = read_map(reader, "a record, which is a map", 1)?;
+        read_map(reader, "a record, which is a map", 1)?;
+        let body = Body::One(from..reader.at());
         let option = read_option(reader, elements - 3, limits)?;
-        let mode = Mode::Message;
-        if is_no_log(&option) {
-            return Ok(Self { tag, mode, option, entries: Entries::Ignored, events: 0 });
+        if matches!(time, Time::GroupMarker) && !is_no_log(&option) {
+            return Err(FrameError::new(from, Reason::TimeOutOfRange));
         }
-        match time {
-            Time::At(time) => {
-                let event = Event { time, metadata: option.metadata, record };
-                Ok(Self { tag, mode, option, entries: Entries::One(event), events: 1 })
-            }
-            Time::GroupMarker => Err(FrameError::new(at, Reason::TimeOutOfRange)),
-        }
+        Ok(Self::new(tag, Mode::Message, option, body))
     }
 
     fn forward(
@@ -420,57 +435,64 @@ impl<'a> Frame<'a> {
         elements: u32,
         limits: &Limits,
     ) -> Result<Self, FrameError> {
-        let whole = *reader;
+        let mut inside = *reader;
+        inside.array("entries")?;
         reader.skip_inside(1)?;
-        let option = read_option(reader, elements - 2, limits)?;
-        let mode = Mode::Forward;
-        if is_no_log(&option) {
-            return Ok(Self { tag, mode, option, entries: Entries::Ignored, events: 0 });
-        }
-        let mut inside = whole;
-        let entries = inside.array("entries")?;
-        let from = inside.at();
-        let mut events = 0;
-        for _ in 0..entries {
-            events += u64::from(read_entry(&mut inside, 2)?.is_some());
-        }
         // Without its header, the array is the same stream of entries that PackedForward has.
-        let stream = inside.between(from, inside.at());
-        Ok(Self { tag, mode, option, entries: Entries::Stream(stream.into()), events })
+        let body = Body::Entries(inside.at()..reader.at(), None);
+        let option = read_option(reader, elements - 2, limits)?;
+        Ok(Self::new(tag, Mode::Forward, option, body))
     }
 
     fn packed(
         tag: &'a str,
-        entries: &'a [u8],
-        entries_at: usize,
+        entries: Range<usize>,
         reader: &mut Reader<'a>,
         elements: u32,
         limits: &Limits,
     ) -> Result<Self, FrameError> {
         let option = read_option(reader, elements - 2, limits)?;
-        let compression = Compression::of(&option, entries_at)?;
-        let mode = match compression {
-            Compression::None => Mode::PackedForward,
-            Compression::Gzip => Mode::CompressedPackedForward,
+        let codec = codec_of(&option, entries.start)?;
+        let mode = match codec {
+            None => Mode::PackedForward,
+            Some(_) => Mode::CompressedPackedForward,
         };
-        if is_no_log(&option) {
-            return Ok(Self { tag, mode, option, entries: Entries::Ignored, events: 0 });
-        }
-        let (stream, events) = match compression {
-            Compression::None => {
-                let events = count_events(entries)
-                    .map_err(|error| FrameError { at: entries_at + error.at, ..error })?;
-                (Cow::Borrowed(entries), events)
+        Ok(Self::new(tag, mode, option, Body::Entries(entries, codec)))
+    }
+
+    fn new(tag: &'a str, mode: Mode, option: FrameOption<'a>, body: Body) -> Self {
+        let body = if is_no_log(&option) { Body::Ignored } else { body };
+        Self { tag, mode, option, body }
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Reads `bytes`, one whole value, to the end of its last entry. After that its events can
+    /// be had without errors. Holds memory only for entries that had to be inflated.
+    pub fn decode(bytes: &'a [u8], limits: &Limits) -> Result<Self, FrameError> {
+        let Outline { tag, mode, option, body } = Outline::read(bytes, limits)?;
+        let (entries, events) = match body {
+            Body::Ignored => (Entries::Ignored, 0),
+            Body::One(at) => {
+                let event = read_one(&bytes[at], option.metadata)?;
+                (Entries::One(event), 1)
             }
-            Compression::Gzip => {
-                let inflated = inflate::gunzip(entries, limits.inflated)
-                    .map_err(|error| FrameError::new(entries_at, error.into()))?;
+            Body::Entries(range, None) => {
+                let stream = &bytes[range.clone()];
+                let events = count_events(stream)
+                    .map_err(|error| FrameError { at: range.start + error.at, ..error })?;
+                (Entries::Stream(stream.into()), events)
+            }
+            Body::Entries(range, Some(codec)) => {
+                let at = range.start;
+                let inflated = inflate::inflate(&bytes[range], codec, limits.inflated)
+                    .map_err(|error| FrameError::new(at, error.into()))?;
                 let events = count_events(&inflated)
                     .map_err(|error| FrameError { place: Place::Inflated, ..error })?;
-                (Cow::Owned(inflated), events)
+                (Entries::Stream(inflated.into()), events)
             }
         };
-        Ok(Self { tag, mode, option, entries: Entries::Stream(stream), events })
+        Ok(Self { tag, mode, option, entries, events })
     }
 
     /// How many events it has.
@@ -510,6 +532,14 @@ impl<'a> Iterator for EventsOf<'a> {
     }
 }
 
+fn read_one<'a>(body: &'a [u8], metadata: Option<&'a [u8]>) -> Result<Event<'a>, FrameError> {
+    let mut reader = Reader::new(body);
+    match read_time(&mut reader)? {
+        Time::At(time) => Ok(Event { time, metadata, record: reader.rest() }),
+        Time::GroupMarker => Err(FrameError::new(0, Reason::TimeOutOfRange)),
+    }
+}
+
 fn count_events(entries: &[u8]) -> Result<u64, FrameError> {
     let mut reader = Reader::new(entries);
     let mut events = 0;
@@ -530,7 +560,10 @@ fn read_tag<'a>(reader: &mut Reader<'a>, limits: &Limits) -> Result<&'a str, Fra
 }
 
 /// Reads `[time, record]` or `[[time, metadata], record]`. `None` is a group marker.
-fn read_entry<'a>(reader: &mut Reader<'a>, outer: usize) -> Result<Option<Event<'a>>, FrameError> {
+pub(super) fn read_entry<'a>(
+    reader: &mut Reader<'a>,
+    outer: usize,
+) -> Result<Option<Event<'a>>, FrameError> {
     let at = reader.at();
     match reader.array("an entry, which is [time, record]")? {
         2 => {}
@@ -671,21 +704,14 @@ fn is_no_log(option: &FrameOption<'_>) -> bool {
     matches!(option.signal, Some(1 | 2))
 }
 
-enum Compression {
-    None,
-    Gzip,
-}
-
-impl Compression {
-    fn of(option: &FrameOption<'_>, at: usize) -> Result<Self, FrameError> {
-        match option.compressed {
-            None | Some(b"text") => Ok(Self::None),
-            Some(b"gzip") => Ok(Self::Gzip),
-            Some(b"zstd") => Err(FrameError::new(at, Reason::Zstd)),
-            Some(other) => {
-                let shown = other.get(..32).unwrap_or(other).escape_ascii().to_string();
-                Err(FrameError::new(at, Reason::Compression(shown)))
-            }
+fn codec_of(option: &FrameOption<'_>, at: usize) -> Result<Option<Codec>, FrameError> {
+    match option.compressed {
+        None | Some(b"text") => Ok(None),
+        Some(b"gzip") => Ok(Some(Codec::Gzip)),
+        Some(b"zstd") => Ok(Some(Codec::Zstd)),
+        Some(other) => {
+            let shown = other.get(..32).unwrap_or(other).escape_ascii().to_string();
+            Err(FrameError::new(at, Reason::Compression(shown)))
         }
     }
 }
@@ -787,8 +813,8 @@ mod tests {
             (b"\x92\xa1t\xc4\x02\x92\x01", "byte 7 of the frame: the bytes end inside a value"),
             (b"\x92\xa1t\x90\x05", "byte 4 of the frame: 1 bytes are left over"),
             (
-                b"\x93\xa1t\xc4\x00\x81\xaacompressed\xa4zstd",
-                "byte 5 of the frame: compression zstd is not supported; set the sender to gzip or none",
+                b"\x93\xa1t\xc4\x00\x81\xaacompressed\xa3lz4",
+                "byte 5 of the frame: compression 'lz4' is unknown; set the sender to gzip, zstd or none",
             ),
             (b"\x93\xa2\xff\xfe\x01\x80", "byte 1 of the frame: the tag is not UTF-8"),
         ] {

@@ -1,24 +1,30 @@
 //! Undoes the compression of a frame's entries.
 //!
-//! In:  gzip, one member or several back to back (forward protocol: Fluentd compresses each
+//! In:  gzip or zstd, one member or several back to back (forward protocol: Fluentd compresses each
 //!      append to its chunk on its own, so several are the rule)
-//! Out: what all members hold, one after another, or why not
+//! Out: what all members hold, one after another, or why not; all at once, or as it is read
 //!
 //! Memory grows with what comes out, and stops at the limit while it comes out, not after.
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, BufRead, ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
+
+use crate::model::Codec;
+
+/// How far back zstd data may refer, as a power of two: 8 MiB, which the reader holds. It is what
+/// every compressor keeps to that was not told otherwise.
+const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// Why compressed entries were not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
     /// The last member ends early.
-    #[error("the gzip data are cut off")]
-    CutOff,
-    /// Not gzip, a wrong checksum, or something else behind the last member.
-    #[error("the gzip data are broken: {0}")]
-    Broken(String),
+    #[error("the {0} data are cut off")]
+    CutOff(&'static str),
+    /// Another format, a wrong checksum, or something else behind the last member.
+    #[error("the {0} data are broken: {1}")]
+    Broken(&'static str, String),
     /// More came out than may.
     #[error("the entries inflate to more than {limit} bytes; send smaller chunks")]
     TooLarge {
@@ -27,18 +33,38 @@ pub enum InflateError {
     },
 }
 
-/// Inflates every gzip member in `compressed`, to at most `limit` bytes.
-pub fn gunzip(compressed: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
+/// What `compressed` holds, as it is read.
+pub fn inflater<'a>(
+    compressed: impl BufRead + Send + 'a,
+    codec: Codec,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    Ok(match codec {
+        Codec::Gzip => Box::new(MultiGzDecoder::new(compressed)),
+        Codec::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(compressed)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+    })
+}
+
+/// What went wrong while data compressed so were read.
+pub fn error_of(error: &io::Error, codec: Codec) -> InflateError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => InflateError::CutOff(codec.name()),
+        _ => InflateError::Broken(codec.name(), error.to_string()),
+    }
+}
+
+/// Inflates every member in `compressed`, to at most `limit` bytes.
+pub fn inflate(compressed: &[u8], codec: Codec, limit: usize) -> Result<Vec<u8>, InflateError> {
     let mut inflated = Vec::new();
     // One byte more than may be: reaching it shows the limit is passed, and a stream of exactly
     // `limit` bytes is still read to its end, where the checksum is.
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    MultiGzDecoder::new(compressed).take(most).read_to_end(&mut inflated).map_err(|error| {
-        match error.kind() {
-            ErrorKind::UnexpectedEof => InflateError::CutOff,
-            _ => InflateError::Broken(error.to_string()),
-        }
-    })?;
+    inflater(compressed, codec)
+        .and_then(|inflater| inflater.take(most).read_to_end(&mut inflated))
+        .map_err(|error| error_of(&error, codec))?;
     if inflated.len() > limit {
         return Err(InflateError::TooLarge { limit });
     }
@@ -53,6 +79,10 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+
+    fn gunzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
+        inflate(bytes, Codec::Gzip, limit)
+    }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -93,9 +123,39 @@ mod tests {
             let mut altered = good.clone();
             altered[at] ^= 1;
             assert!(
-                matches!(gunzip(&altered, 1000), Err(InflateError::Broken(_))),
+                matches!(gunzip(&altered, 1000), Err(InflateError::Broken("gzip", _))),
                 "byte {at} of the checksum and length"
             );
         }
+    }
+
+    #[test]
+    fn zstd_is_held_to_the_same_as_gzip() {
+        let unzstd = |bytes: &[u8], limit| inflate(bytes, Codec::Zstd, limit);
+        let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 0).unwrap();
+        let two = [zstd(b"one,"), zstd(b""), zstd(b"two")].concat();
+        assert_eq!(unzstd(&two, 7).unwrap(), b"one,two");
+        assert_eq!(unzstd(&two, 6), Err(InflateError::TooLarge { limit: 6 }));
+        let bomb = zstd(&vec![0; 5_000_000]);
+        assert_eq!(unzstd(&bomb, 1000), Err(InflateError::TooLarge { limit: 1000 }));
+        let good = zstd(b"some text that is long enough to be compressed, compressed, compressed");
+        for cut in 1..good.len() {
+            assert!(unzstd(&good[..cut], 1000).is_err(), "cut to {cut}");
+        }
+        for junk in [&b"\0"[..], b"junk", &good[..5]] {
+            assert!(unzstd(&[&good, junk].concat(), 1000).is_err(), "{junk:02x?}");
+        }
+    }
+
+    #[test]
+    fn zstd_that_asks_for_more_memory_than_is_usual_is_refused() {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(ZSTD_WINDOW_LOG + 2).unwrap();
+        encoder.write_all(&[7; 100]).unwrap();
+        encoder.flush().unwrap();
+        encoder.write_all(&[7; 100]).unwrap();
+        let large = encoder.finish().unwrap();
+        let refused = inflate(&large, Codec::Zstd, 1000);
+        assert!(matches!(refused, Err(InflateError::Broken("zstd", _))), "{refused:?}");
     }
 }

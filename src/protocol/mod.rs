@@ -11,6 +11,7 @@
 //! memory than its limits and the bytes it was given.
 
 pub mod ack;
+pub mod entries;
 pub mod frame;
 pub mod handshake;
 pub mod inflate;
@@ -18,4 +19,5 @@ pub mod json;
 pub mod seconds;
 
 pub use ack::{AckDecoder, AckError};
+pub use entries::{Entries, EventReader};
 pub use frame::{ChunkId, Event, Frame, FrameError, Limits};

@@ -21,6 +21,8 @@ pub struct Told {
     port: u16,
     service: Vec<String>,
     input: Vec<String>,
+    listen: Option<Vec<String>>,
+    filters: Vec<Vec<String>>,
     output: Vec<String>,
     more: String,
     nodes: Vec<String>,
@@ -37,6 +39,8 @@ impl Told {
             port: fluentd.port(),
             service: vec!["Flush 0.1".to_owned(), "Drain_Quiet 100ms".to_owned()],
             input: Vec::new(),
+            listen: None,
+            filters: Vec::new(),
             output: Vec::new(),
             more: String::new(),
             nodes: Vec::new(),
@@ -71,6 +75,23 @@ impl Told {
         let key = line.split(' ').next().unwrap_or_default();
         self.input.retain(|other| other.split(' ').next() != Some(key));
         self.input.push(line.to_owned());
+        self
+    }
+
+    /// To take frames of clients instead of following files: keys of a `forward` input.
+    pub fn to_listen(fluentd: &FakeFluentd, keys: &[&str]) -> Self {
+        Self { path: String::new(), ..Self::to_follow(&LogDir::new(), fluentd) }.listening(keys)
+    }
+
+    /// To take frames of clients as well.
+    pub fn listening(mut self, keys: &[&str]) -> Self {
+        self.listen = Some(keys.iter().map(|&key| key.to_owned()).collect());
+        self
+    }
+
+    /// One more filter, behind the one there is.
+    pub fn filter(mut self, lines: &[&str]) -> Self {
+        self.filters.push(lines.iter().map(|&line| line.to_owned()).collect());
         self
     }
 
@@ -114,15 +135,23 @@ impl Told {
         let kept = own.iter().filter(|own| !self.input.iter().any(|line| key(line) == key(own)));
         let kept = kept.filter(|own| !(joins && key(own) == "parser"));
         let input: Vec<&str> = kept.copied().chain(self.input.iter().map(String::as_str)).collect();
+        let tail = match &*self.path {
+            "" => String::new(),
+            path => {
+                format!("[INPUT]\n    Name tail\n    Path {path}\n    {}\n", input.join("\n    "))
+            }
+        };
+        let listen = self.listen.as_ref().map_or_else(String::new, |keys| {
+            format!("[INPUT]\n    Name forward\n    {}\n", keys.join("\n    "))
+        });
+        let filters = self.filters.iter().map(|lines| lines.join("\n    "));
+        let filters: String = filters.map(|lines| format!("[FILTER]\n    {lines}\n")).collect();
         format!(
-            "[SERVICE]\n    {}\n    Parsers_File parsers.conf\n\
-             [INPUT]\n    Name tail\n    Path {}\n    {}\n\
+            "[SERVICE]\n    {}\n    Parsers_File parsers.conf\n{tail}{listen}\
              [FILTER]\n    Name record_modifier\n    Match *\n    Record hostname ${{HOSTNAME}}\n    \
-             Record namespace ${{POD_NAMESPACE}}\n\
+             Record namespace ${{POD_NAMESPACE}}\n{filters}\
              [OUTPUT]\n    Name forward\n    Match *\n    {}\n{}{}",
             self.service.join("\n    "),
-            self.path,
-            input.join("\n    "),
             match self.nodes.is_empty() {
                 true => format!("Host 127.0.0.1\n    Port {}", self.port),
                 false => "Upstream upstream.conf".to_owned(),

@@ -27,6 +27,8 @@ pub const LOGS: &[(&str, &[Entry])] = &[
     ("compressed_gzip_multi", &[Entry::One, Entry::Two]),
     ("compressed_gzip_str32_fluentd", &[Entry::One, Entry::Two]),
     ("compressed_gzip_flb", &[Entry::One]),
+    ("compressed_zstd", &[Entry::One, Entry::Two]),
+    ("compressed_zstd_multi", &[Entry::One, Entry::Two]),
     ("empty_forward", &[]),
     ("empty_packed", &[]),
 ];

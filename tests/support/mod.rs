@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod certificates;
+pub mod client;
 pub mod expected;
 pub mod fake_fluentd;
 pub mod logs;
@@ -22,6 +23,7 @@ pub mod yaml;
 
 pub use agent::{SOON, TestAgent, Told, wait_until};
 pub use certificates::TestCa;
+pub use client::Client;
 pub use fake_fluentd::{Event, FakeFluentd};
 pub use logs::{LogDir, sequence};
 pub use peers::npm_fluent_server;

@@ -94,8 +94,15 @@ fn event_of(line: &str) -> Event {
 /// Sends entries with the sender of `@fluent-org/logger` in one of its modes, and waits until
 /// all are acknowledged.
 pub fn npm_client_sends(port: u16, mode: &str, entries: usize) {
-    let arguments = [port.to_string(), mode.to_owned(), entries.to_string()];
-    succeeds(node("client.js").args(arguments));
+    succeeds(&mut npm_client(port, mode, entries, &serde_json::json!({})));
+}
+
+/// The same with options: `security`, as `FluentClient` takes it, and `tlsFiles` (names of PEM
+/// files).
+pub fn npm_client(port: u16, mode: &str, entries: usize, options: &Json) -> Command {
+    let mut command = node("client.js");
+    command.args([port.to_string(), mode.to_owned(), entries.to_string(), options.to_string()]);
+    command
 }
 
 /// Sends entries with PyPI's `fluent-logger` in Message mode, without acks.
@@ -116,7 +123,7 @@ fn node(script: &str) -> Command {
     command
 }
 
-fn succeeds(command: &mut Command) {
+pub fn succeeds(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);

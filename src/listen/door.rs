@@ -1,0 +1,171 @@
+//! What a client must do before its frames are taken: TLS, and the handshake.
+//!
+//! In:  a connection that was accepted
+//! Out: the same, inside of TLS if that is on, with whatever came behind the handshake; or why not
+//!
+//! The shared key and the passwords are read for each connection, so that a Secret that was
+//! replaced holds from the next one on.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+
+use super::end::End;
+use super::settings::Security;
+use super::socket::Stream;
+use crate::protocol::handshake::{Greeting, MessageReader, PING, Random, Refusal, Requirements};
+use crate::secrets::SecretError;
+use crate::tls::{self, TlsError};
+
+/// How long a client may take to be let in.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one that is refused waits for the word, so that nobody guesses keys in a hurry.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
+/// How long its last bytes are read, so that the word arrives: a close with unread bytes is a reset,
+/// which would overtake it.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// See the head of this file.
+pub(super) struct Door {
+    tls: Option<tls::Server>,
+    security: Option<Security>,
+    random: fn() -> Random,
+}
+
+/// Why nobody could be let in.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DoorError {
+    /// What `tls.*` names is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The shared key cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+/// A client that was let in.
+pub(super) struct Admitted {
+    pub(super) stream: Box<dyn Stream>,
+    /// What came with the last message of the handshake.
+    pub(super) rest: Vec<u8>,
+}
+
+impl Door {
+    /// `name` is what logs call the input; `random` gives bytes that nobody can guess.
+    pub(super) fn new(
+        name: &str,
+        tls: Option<tls::Settings>,
+        security: Option<Security>,
+        random: fn() -> Random,
+    ) -> Result<Self, DoorError> {
+        let tls = tls.map(|settings| tls::Server::new(name, settings)).transpose()?;
+        if let Some(security) = &security {
+            // A file that cannot be read now would let nobody in later.
+            security.shared_key.read()?;
+        }
+        Ok(Self { tls, security, random })
+    }
+
+    /// Lets a client in. `None`: it has closed without a word, as probes and heartbeats do.
+    pub(super) async fn admit(&self, stream: Box<dyn Stream>) -> Result<Option<Admitted>, End> {
+        match timeout(PATIENCE, self.shake_hands(stream)).await {
+            Ok(admitted) => admitted,
+            Err(_) => Err(End::NotAdmitted(format!("no handshake in {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    async fn shake_hands(&self, stream: Box<dyn Stream>) -> Result<Option<Admitted>, End> {
+        let mut stream: Box<dyn Stream> = match &self.tls {
+            None => stream,
+            Some(tls) => Box::new(tls.accept(stream).await.map_err(explained)?),
+        };
+        let Some(security) = &self.security else {
+            return Ok(Some(Admitted { stream, rest: Vec::new() }));
+        };
+        let requirements = requirements(security)
+            .map_err(|error| End::NotAdmitted(format!("{error}; nobody is let in without it")))?;
+        let mut message = Vec::new();
+        let greeting =
+            Greeting::encode(&requirements, (self.random)(), (self.random)(), &mut message);
+        // One write each: Fluent Bit and Fluentd fail on a message that arrives in two pieces.
+        write(&mut stream, &message).await?;
+        let mut reader = MessageReader::default();
+        let Some(ping) = read_ping(&mut stream, &mut reader).await? else {
+            return Ok(None);
+        };
+        message.clear();
+        match greeting.answer(&ping, &mut message) {
+            Ok(_) => {
+                write(&mut stream, &message).await?;
+                Ok(Some(Admitted { stream, rest: reader.into_rest() }))
+            }
+            Err(refusal) => {
+                sleep(REFUSAL_PAUSE).await;
+                write(&mut stream, &message).await?;
+                stream.shutdown().await?;
+                // It has nothing to say that we want to hear.
+                timeout(LAST_BYTES, tokio::io::copy(&mut stream, &mut tokio::io::sink()))
+                    .await
+                    .ok();
+                Err(End::NotAdmitted(format!("{refusal}{}", remedy(refusal))))
+            }
+        }
+    }
+}
+
+fn requirements(security: &Security) -> Result<Requirements, SecretError> {
+    Ok(Requirements {
+        name: security.name.clone(),
+        shared_key: security.shared_key.read()?,
+        users: security.users.clone(),
+    })
+}
+
+fn remedy(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::InvalidPing => ": does it have a shared key at all?",
+        Refusal::SameName => ": give one of the two another Self_Hostname",
+        Refusal::SharedKey => ": write the same Shared_Key there and here",
+        Refusal::User => ": write one of Security.Users there",
+    }
+}
+
+async fn write(stream: &mut Box<dyn Stream>, message: &[u8]) -> io::Result<()> {
+    stream.write_all(message).await?;
+    stream.flush().await
+}
+
+/// `None`: the client has closed without a word.
+async fn read_ping(
+    stream: &mut Box<dyn Stream>,
+    reader: &mut MessageReader,
+) -> Result<Option<Vec<u8>>, End> {
+    let mut bytes = [0; 512];
+    let mut has_come = false;
+    loop {
+        let next = reader.next(PING);
+        if let Some(ping) = next.map_err(|error| End::NotAdmitted(error.to_string()))? {
+            return Ok(Some(ping));
+        }
+        match stream.read(&mut bytes).await? {
+            0 if has_come => {
+                return Err(End::NotAdmitted(
+                    "it closed in the middle of the handshake".to_owned(),
+                ));
+            }
+            0 => return Ok(None),
+            count => reader.feed(&bytes[..count]),
+        }
+        has_come = true;
+    }
+}
+
+/// What is wrong with TLS is for people to see; that a connection broke is not.
+fn explained(error: io::Error) -> End {
+    match tls::explain(&error) {
+        Some(reason) => End::NotAdmitted(reason),
+        None => End::Io(error),
+    }
+}
