@@ -571,6 +571,11 @@ impl FollowedFile {
         self.file.as_ref()?.metadata().ok().map(|metadata| metadata.nlink())
     }
 
+    /// The next look will find it changed.
+    pub fn look_again(&mut self) {
+        self.looked_at = None;
+    }
+
     /// Half of its volume, if that is memory.
     pub fn half_of_tmpfs(&self) -> Option<u64> {
         self.file.as_ref().and_then(open::half_of_tmpfs)

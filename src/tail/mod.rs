@@ -203,19 +203,29 @@ impl Tail {
         {
             return self.ensure_open(id);
         }
-        if !opened.unwrap_or(false) {
-            debug!(inode = id.0, "a closed file is no longer where it was");
-            self.lose_all_places(id);
+        match opened {
+            Ok(true) => {}
+            // All that are open are deleted. It is tried again at the next look.
+            Err(error) if open::is_out_of_descriptors(&error) => {
+                if let Some(file) = self.files.get_mut(&id) {
+                    file.look_again();
+                }
+            }
+            _ => {
+                debug!(inode = id.0, "a closed file is no longer where it was");
+                self.lose_all_places(id);
+            }
         }
     }
 
-    /// Closes the file that was quiet for longest and can be found again. False: there is none.
+    /// Closes a file that can be found again: the one that was quiet for longest, or, if all have
+    /// something to read, the one that waited for longest. False: there is none.
     fn close_one(&mut self) -> bool {
         let candidate = self
             .files
             .values_mut()
-            .filter(|file| file.is_open() && !file.is_queued && file.place.is_some())
-            .min_by_key(|file| file.changed);
+            .filter(|file| file.is_open() && file.place.is_some())
+            .min_by_key(|file| (file.is_queued, file.changed));
         let Some(file) = candidate else {
             return false;
         };

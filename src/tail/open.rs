@@ -8,12 +8,36 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// How many descriptors followed files leave to everything else.
+const KEPT_FOR_OTHERS: u64 = 64;
 
 /// Opens for reading, without waiting for the other end of a FIFO and without taking over a
 /// terminal; neither is followed, but both can lie under a matching name. Links such as those in
 /// `/proc/self/fd` are an error for which [`is_loop`] holds: they lead to our own log, or to a
 /// file of whoever has the number now.
+///
+/// The last descriptors are not for files: sockets, directories and positions need some. Where only
+/// those are left it is the error of the system for which [`is_out_of_descriptors`] holds.
 pub fn open_log(path: &Path) -> io::Result<File> {
+    let file = open_with_any_descriptor(path)?;
+    if is_for_others(&file) {
+        return Err(Errno::MFILE.into());
+    }
+    Ok(file)
+}
+
+/// Descriptors are given out from the lowest number on.
+fn is_for_others(file: &File) -> bool {
+    let Some(limit) = getrlimit(Resource::Nofile).current else {
+        return false;
+    };
+    let kept = (limit / 4).min(KEPT_FOR_OTHERS);
+    u64::try_from(file.as_raw_fd()).is_ok_and(|number| number >= limit - kept)
+}
+
+fn open_with_any_descriptor(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let careful = ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(CWD, path, flags, Mode::empty(), careful) {
@@ -100,7 +124,6 @@ pub fn half_of_tmpfs(file: &File) -> Option<u64> {
 
 /// Raises the soft limit of open files to the hard one: every followed file holds a descriptor.
 pub fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
