@@ -399,7 +399,7 @@ fn notify(notify: &Arc<Notify>) -> Box<dyn Fn() + Send + Sync> {
 }
 
 /// Sixteen bytes nobody can guess.
-fn random() -> [u8; 16] {
+pub fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("every system we run on has a source of random bytes");
     bytes

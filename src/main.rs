@@ -6,6 +6,7 @@ use std::process::{self, ExitCode};
 
 use log_ambassador::agent::AgentError;
 use log_ambassador::cli::arguments::{Arguments, Check, Command, Run};
+use log_ambassador::cli::receive::ReceiveError;
 use log_ambassador::cli::signals::Signals;
 use log_ambassador::cli::{self, Exit, Receive, Replay};
 use log_ambassador::config::{self, Environment, Loaded, LogLevel, Problems};
@@ -79,10 +80,13 @@ fn print_keys() -> Exit {
 }
 
 fn receive(receive: Receive) -> Exit {
-    log_to_stderr(LogLevel::Info);
+    log_to_stderr(if receive.verbose { LogLevel::Debug } else { LogLevel::Info });
     wait_for(async {
-        receive.run().await.map_err(|error| error.to_string())?;
-        Ok(Exit::Clean)
+        match receive.run().await {
+            Ok(()) => Ok(Exit::Clean),
+            Err(error @ ReceiveError::Flag(_)) => Ok(refuse(&error.to_string())),
+            Err(error) => Err(error.to_string()),
+        }
     })
 }
 

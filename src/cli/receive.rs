@@ -1,7 +1,8 @@
 //! `log-ambassador receive`: shows what senders of the forward protocol send.
 //!
 //! In:  connections of senders on a TCP port
-//! Out: a line of JSON on stdout for each event; nothing else ever goes there
+//! Out: a line of JSON on stdout for each event; nothing else ever goes there. With `--verbose`, a
+//!      line of the log for each frame
 //!
 //! Printing has a thread of its own, because a full pipe blocks, and a signal must still end the
 //! process. A frame is acknowledged when its events have been written and flushed.
@@ -16,7 +17,9 @@ use chrono::{DateTime, SecondsFormat};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::listen::{Event, Frame, Server, SinkClosed};
+use super::door::{self, DoorFlags, FlagError};
+use crate::agent;
+use crate::listen::{Event, Fault, Frame, Server, SinkClosed};
 use crate::protocol::json::{write_json, write_text};
 
 /// How much text is handed to the printer at a time.
@@ -37,6 +40,21 @@ pub struct Receive {
     /// The address to listen on
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub listen: IpAddr,
+    /// Who is let in.
+    #[command(flatten)]
+    pub door: DoorFlags,
+    /// Say on stderr how each frame came: mode, options, sizes, events, id, peer
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Do one thing wrong, to test a sender: no-ack, late-ack:DURATION, wrong-id, split-ack,
+    /// close-after:N or refuse-handshake
+    ///
+    /// no-ack never acknowledges. late-ack:5s waits 5 s before each acknowledgement. wrong-id
+    /// acknowledges another id. split-ack sends each acknowledgement in two pieces. close-after:3
+    /// serves 3 frames of each connection and closes it when a fourth has come.
+    /// refuse-handshake wants a shared key that nobody knows.
+    #[arg(long, value_name = "NAME[:ARG]")]
+    pub fault: Option<Fault>,
 }
 
 /// Why `receive` ended other than by a signal.
@@ -50,6 +68,9 @@ pub enum ReceiveError {
         /// What the system says.
         source: io::Error,
     },
+    /// What flags name is of no use.
+    #[error(transparent)]
+    Flag(#[from] FlagError),
     /// Signals cannot be heard.
     #[error("cannot wait for signals: {0}")]
     Signals(#[source] io::Error),
@@ -66,9 +87,22 @@ impl Receive {
         let stop = stop_signal().map_err(ReceiveError::Signals)?;
         let address = SocketAddr::new(self.listen, self.port);
         let listening = |source| ReceiveError::Listen { address, source };
-        let server = Server::bind(address).await.map_err(listening)?;
+        let server = self.at_its_door(Server::bind(address).await.map_err(listening)?)?;
         tracing::info!(address = %server.local_addr().map_err(listening)?, "listening");
         receive(server, io::stdout(), stop).await
+    }
+
+    /// Has a server let in whom the flags say, and do wrong what they say.
+    fn at_its_door(&self, server: Server) -> Result<Server, FlagError> {
+        let security = match self.fault {
+            Some(Fault::RefuseHandshake) => Some(door::locked(agent::random())),
+            _ => self.door.security()?,
+        };
+        let server = server.with_door("receive", self.door.tls(), security, agent::random)?;
+        Ok(match self.fault {
+            Some(fault) => server.with_fault(fault),
+            None => server,
+        })
     }
 }
 

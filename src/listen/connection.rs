@@ -6,43 +6,111 @@
 //! One thing at a time: while the sink has not taken a frame, nothing more is read from its sender,
 //! and TCP makes it wait.
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
+use std::io;
 
-use super::SinkClosed;
+use tokio::io::{AsyncWrite, AsyncWriteExt, split};
+use tokio::time::sleep;
+
+use super::door::Admitted;
 use super::end::End;
+use super::fault::Fault;
 use super::incoming::{Incoming, Value};
+use super::{Mode, SinkClosed};
+use crate::protocol::frame::WireId;
+use crate::protocol::json::write_json;
 use crate::protocol::{Frame, Limits, ack};
 
 /// The room for one read.
 const READ_SIZE: usize = 64 << 10;
 
-/// Serves until the sender closes the connection between two frames.
+/// Serves until the sender closes the connection between two frames. `peer` is what the log calls
+/// the sender.
 pub(super) async fn serve<S>(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    Admitted { stream, rest }: Admitted,
+    peer: &str,
     limits: Limits,
+    fault: Option<Fault>,
     sink: &S,
 ) -> Result<(), End>
 where
     S: AsyncFn(&Frame<'_>) -> Result<(), SinkClosed>,
 {
     let (reader, mut writer) = split(stream);
-    let mut incoming = Incoming::new(reader, limits, READ_SIZE, None);
-    let mut answer = Vec::new();
+    let mut incoming = Incoming::new(reader, limits, READ_SIZE, None).beginning_with(rest);
+    let mut served = 0;
     while let Some(Value { bytes, offset, .. }) = incoming.next().await? {
         let frame = Frame::decode(&bytes, &limits).map_err(|error| End::refused(offset, error))?;
+        describe(&frame, bytes.len(), peer);
+        if fault == Some(Fault::CloseAfter(served)) {
+            tracing::debug!(peer, served, "closed the connection: it is the fault asked for");
+            return Ok(());
+        }
         if frame.is_ignored() {
             tracing::debug!(tag = frame.tag, "left out a frame of metrics or traces");
         }
         sink(&frame).await?;
         if let Some(id) = frame.option.chunk {
-            answer.clear();
-            ack::encode(id, &mut answer);
-            // One write: Fluentd and Fluent Bit fail on an ack that arrives in two pieces.
-            writer.write_all(&answer).await?;
-            writer.flush().await?;
+            acknowledge(id, fault, &mut writer).await?;
         }
+        served += 1;
     }
     Ok(())
+}
+
+/// The line that `receive --verbose` shows for each frame.
+fn describe(frame: &Frame<'_>, bytes: usize, peer: &str) {
+    let Frame { tag, option, .. } = frame;
+    let mode = match frame.mode {
+        Mode::Message => "Message",
+        Mode::Forward => "Forward",
+        Mode::PackedForward => "PackedForward",
+        Mode::CompressedPackedForward => "CompressedPackedForward",
+    };
+    tracing::debug!(
+        peer,
+        tag,
+        mode,
+        bytes,
+        inflated = frame.entries_size(),
+        events = frame.event_count(),
+        id = option.chunk.map(|id| String::from_utf8_lossy(id.bytes).into_owned()),
+        options = option.written.map(json_of).map(tracing::field::display),
+        "a frame"
+    );
+}
+
+fn json_of(map: &[u8]) -> String {
+    let mut json = Vec::new();
+    write_json(map, &mut json).expect("a frame's option has been read before");
+    String::from_utf8(json).expect("JSON is UTF-8")
+}
+
+async fn acknowledge(
+    id: WireId<'_>,
+    fault: Option<Fault>,
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let mut answer = Vec::new();
+    ack::encode(id, &mut answer);
+    match fault {
+        None | Some(Fault::CloseAfter(_) | Fault::RefuseHandshake) => {}
+        Some(Fault::NoAck) => return Ok(()),
+        Some(Fault::LateAck(by)) => sleep(by).await,
+        Some(Fault::WrongId) => {
+            answer.clear();
+            ack::encode(Fault::WRONG_ID, &mut answer);
+        }
+        Some(Fault::SplitAck) => {
+            let rest = answer.split_off(answer.len() / 2);
+            writer.write_all(&answer).await?;
+            writer.flush().await?;
+            sleep(Fault::SPLIT_PAUSE).await;
+            answer = rest;
+        }
+    }
+    // One write: Fluentd and Fluent Bit fail on an ack that arrives in two pieces.
+    writer.write_all(&answer).await?;
+    writer.flush().await
 }
 
 #[cfg(test)]
@@ -79,7 +147,8 @@ mod tests {
                 let (_, read) = tokio::join!(send, from.read_to_end(&mut acks));
                 read.unwrap();
             };
-            let (end, ()) = tokio::join!(serve(receiver, limits, &sink), talk);
+            let admitted = Admitted { stream: Box::new(receiver), rest: Vec::new() };
+            let (end, ()) = tokio::join!(serve(admitted, "sender", limits, None, &sink), talk);
             (acks, taken.take(), end)
         })
     }
@@ -136,6 +205,7 @@ mod tests {
                 calls.set(calls.get() + 1);
                 std::future::pending().await
             };
+            let admitted = Admitted { stream: Box::new(receiver), rest: Vec::new() };
             let sent = Cell::new(0);
             let send = async {
                 loop {
@@ -145,7 +215,7 @@ mod tests {
             };
             tokio::select! {
                 biased;
-                end = serve(receiver, Limits::default(), &sink) => {
+                end = serve(admitted, "sender", Limits::default(), None, &sink) => {
                     panic!("{end:?}")
                 }
                 () = send => {}

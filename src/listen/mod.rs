@@ -19,6 +19,7 @@ mod connection;
 mod deliveries;
 mod door;
 mod end;
+mod fault;
 mod handover;
 mod incoming;
 mod intake;
@@ -28,6 +29,8 @@ mod server;
 pub mod settings;
 mod socket;
 
+pub use door::DoorError;
+pub use fault::Fault;
 pub use handover::{Answer, Handover, Outcome, Received};
 pub use intake::{Admitted, Portions};
 pub use listener::{Listener, open_files};

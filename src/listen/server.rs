@@ -1,6 +1,6 @@
 //! Accepts connections.
 //!
-//! In:  an address, limits, a sink
+//! In:  an address, limits, whom to let in, a sink
 //! Out: a task for each connection
 
 use std::io;
@@ -14,7 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::LocalSet;
 
 use super::connection::serve;
+use super::door::{Door, DoorError};
+use super::end::End;
+use super::fault::Fault;
+use super::settings::Security;
+use crate::protocol::handshake::Random;
 use crate::protocol::{Frame, Limits};
+use crate::tls;
 
 /// How long no connection is accepted after the system had none to give, mostly for want of
 /// descriptors: without a wait the loop would turn as fast as it can.
@@ -30,18 +36,21 @@ const CONNECTIONS: usize = 512;
 pub struct SinkClosed;
 
 /// Listens on a TCP port for senders of the forward protocol.
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     limits: Limits,
     connections: usize,
+    door: Rc<Door>,
+    fault: Option<Fault>,
 }
 
 impl Server {
     /// Listens on `address`; port 0 lets the system choose one.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, limits: Limits::default(), connections: CONNECTIONS })
+        let limits = Limits::default();
+        let door = Rc::new(Door::open());
+        Ok(Self { listener, limits, connections: CONNECTIONS, door, fault: None })
     }
 
     /// Takes larger or only smaller frames than by default.
@@ -54,6 +63,25 @@ impl Server {
     #[must_use]
     pub fn with_connections(self, connections: usize) -> Self {
         Self { connections, ..self }
+    }
+
+    /// Speaks TLS, and lets in only those who know what `security` wants. `name` is what logs call
+    /// it; `random` gives bytes that nobody can guess.
+    pub fn with_door(
+        self,
+        name: &str,
+        tls: Option<tls::Settings>,
+        security: Option<Security>,
+        random: fn() -> Random,
+    ) -> Result<Self, DoorError> {
+        let door = Rc::new(Door::new(name, tls, security, random)?);
+        Ok(Self { door, ..self })
+    }
+
+    /// Does something wrong.
+    #[must_use]
+    pub fn with_fault(self, fault: Fault) -> Self {
+        Self { fault: Some(fault), ..self }
     }
 
     /// Where it listens, with the port the system chose.
@@ -101,21 +129,35 @@ impl Server {
     ) where
         S: AsyncFn(&Frame<'_>) -> Result<(), SinkClosed> + 'static,
     {
-        let limits = self.limits;
+        let (limits, fault) = (self.limits, self.fault);
+        let door = Rc::clone(&self.door);
         tokio::task::spawn_local(async move {
             // An ack is small and waited for.
             stream.set_nodelay(true).ok();
-            match serve(stream, limits, sink.as_ref()).await {
-                Ok(()) => {}
-                Err(end) => match end.offset() {
-                    Some(offset) => {
-                        tracing::warn!(%peer, offset, reason = %end, "refused what a sender sent and closed its connection");
-                    }
-                    None => tracing::debug!(%peer, reason = %end, "a connection ended"),
-                },
+            let peer = peer.to_string();
+            let served = async {
+                match door.admit(Box::new(stream)).await? {
+                    Some(admitted) => serve(admitted, &peer, limits, fault, sink.as_ref()).await,
+                    None => Ok(()),
+                }
+            };
+            if let Err(end) = served.await {
+                tell(&end, &peer);
             }
             drop(place);
         });
+    }
+}
+
+fn tell(end: &End, peer: &str) {
+    match end.offset() {
+        Some(offset) => {
+            tracing::warn!(%peer, offset, reason = %end, "refused what a sender sent and closed its connection");
+        }
+        None if end.is_worth_a_look() => {
+            tracing::warn!(%peer, reason = %end, "did not let a sender in");
+        }
+        None => tracing::debug!(%peer, reason = %end, "a connection ended"),
     }
 }
 

@@ -190,6 +190,8 @@ pub struct FrameOption<'a> {
     pub signal: Option<u64>,
     /// `metadata` (Fluent Bit, Message mode): the bytes of a map.
     pub metadata: Option<&'a [u8]>,
+    /// All of it as written, also what nobody reads: the bytes of a map.
+    pub written: Option<&'a [u8]>,
 }
 
 /// A chunk id as a sender wrote it. An ack must repeat it byte for byte: Fluentd's ends with a
@@ -223,6 +225,7 @@ pub struct Frame<'a> {
     /// What else it says.
     pub option: FrameOption<'a>,
     entries: Entries<'a>,
+    entries_size: usize,
     events: u64,
 }
 
@@ -471,17 +474,17 @@ impl<'a> Frame<'a> {
     /// be had without errors. Holds memory only for entries that had to be inflated.
     pub fn decode(bytes: &'a [u8], limits: &Limits) -> Result<Self, FrameError> {
         let Outline { tag, mode, option, body } = Outline::read(bytes, limits)?;
-        let (entries, events) = match body {
-            Body::Ignored => (Entries::Ignored, 0),
+        let (entries, entries_size, events) = match body {
+            Body::Ignored => (Entries::Ignored, 0, 0),
             Body::One(at) => {
-                let event = read_one(&bytes[at], option.metadata)?;
-                (Entries::One(event), 1)
+                let event = read_one(&bytes[at.clone()], option.metadata)?;
+                (Entries::One(event), at.len(), 1)
             }
             Body::Entries(range, None) => {
                 let stream = &bytes[range.clone()];
                 let events = count_events(stream)
                     .map_err(|error| FrameError { at: range.start + error.at, ..error })?;
-                (Entries::Stream(stream.into()), events)
+                (Entries::Stream(stream.into()), stream.len(), events)
             }
             Body::Entries(range, Some(codec)) => {
                 let at = range.start;
@@ -489,15 +492,21 @@ impl<'a> Frame<'a> {
                     .map_err(|error| FrameError::new(at, error.into()))?;
                 let events = count_events(&inflated)
                     .map_err(|error| FrameError { place: Place::Inflated, ..error })?;
-                (Entries::Stream(inflated.into()), events)
+                let size = inflated.len();
+                (Entries::Stream(inflated.into()), size, events)
             }
         };
-        Ok(Self { tag, mode, option, entries, events })
+        Ok(Self { tag, mode, option, entries, entries_size, events })
     }
 
     /// How many events it has.
     pub fn event_count(&self) -> u64 {
         self.events
+    }
+
+    /// How many bytes its entries have, once inflated.
+    pub fn entries_size(&self) -> usize {
+        self.entries_size
     }
 
     /// Whether it carries metrics or traces, which are acknowledged and not read.
@@ -655,6 +664,7 @@ fn read_option<'a>(
 
 fn read_pairs<'a>(reader: &mut Reader<'a>, limits: &Limits) -> Result<FrameOption<'a>, FrameError> {
     let mut option = FrameOption::default();
+    let from = reader.at();
     for _ in 0..reader.map("an option")? {
         let key = match reader.peek()? {
             Token::Str(key) | Token::Bin(key) => key,
@@ -675,6 +685,7 @@ fn read_pairs<'a>(reader: &mut Reader<'a>, limits: &Limits) -> Result<FrameOptio
             }
         }
     }
+    option.written = Some(reader.between(from, reader.at()));
     Ok(option)
 }
 
