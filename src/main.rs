@@ -56,21 +56,28 @@ fn run(run: &Run) -> Exit {
 }
 
 fn check(check: &Check) -> Exit {
-    match config::load(&check.config, &check.parsers, &Environment::of_process()) {
-        Err(problems) => refuse_all(&problems),
-        Ok(loaded) if loaded.warnings.is_empty() => {
-            if let Err(problem) = cli::run::open_files(&loaded.config) {
-                return refuse(&problem);
-            }
-            loaded.notes.iter().for_each(|note| eprintln!("note: {note}"));
-            eprintln!("{}: nothing is wrong with it", check.config.display());
-            Exit::Clean
-        }
-        Ok(loaded) => {
-            loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
-            Exit::Refused
-        }
+    let loaded = match config::load(&check.config, &check.parsers, &Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse_all(&problems),
+    };
+    let Loaded { config, warnings, notes } = loaded;
+    warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    if let Err(problem) = cli::run::open_files(&config) {
+        return refuse(&problem);
     }
+    let is_right = warnings.is_empty();
+    if is_right {
+        notes.iter().for_each(|note| eprintln!("note: {note}"));
+        eprintln!("{}: nothing is wrong with it", check.config.display());
+    }
+    let found = if is_right { Exit::Clean } else { Exit::Refused };
+    if !check.connect {
+        return found;
+    }
+    wait_for(async {
+        let all_work = cli::check::connect(&config).await;
+        Ok(if all_work { found } else { Exit::Refused })
+    })
 }
 
 fn print_keys() -> Exit {

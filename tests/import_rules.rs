@@ -152,6 +152,7 @@ fn only_main_and_config_env_read_the_environment() {
 fn nothing_waits_by_a_clock_that_can_jump() {
     let may = [
         "src/cli/logging.rs",
+        "src/forward/probe.rs",
         "src/http/site.rs",
         "src/ingest/encode.rs",
         "src/ingest/mod.rs",

@@ -68,6 +68,10 @@ pub struct Check {
     /// A file of parsers; may be repeated
     #[arg(short = 'R', long = "parser", value_name = "FILE")]
     pub parsers: Vec<PathBuf>,
+    /// Also connect to every node of every output and send it one event, with the tag
+    /// log-ambassador.check and the message "log-ambassador check"
+    #[arg(long)]
+    pub connect: bool,
 }
 
 impl Arguments {

@@ -1,6 +1,7 @@
 //! The command line, and a file for each subcommand.
 
 pub mod arguments;
+pub mod check;
 pub mod door;
 pub mod exit;
 pub mod keys;

@@ -9,7 +9,7 @@
 //!      a deadline.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -26,6 +26,9 @@ use crate::tls;
 const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// How long a look-up of the name may take.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
+/// Stands for the address that a Unix socket has not.
+pub(super) const UNIX_STAND_IN: SocketAddr =
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// Makes the connections of one output.
 pub(super) struct Connector {
@@ -103,10 +106,31 @@ impl Connector {
         };
         match timeout(self.settings.connect_timeout, wire).await {
             Ok(wire) => wire.map_err(|error: io::Error| {
-                tls::explain(&error).unwrap_or_else(|| error.to_string())
+                tls::explain(&error).unwrap_or_else(|| name_remedy(&error))
             }),
-            Err(_) => Err("no answer in time".to_owned()),
+            Err(_) if self.tls.is_some() => {
+                Err(format!("no answer in time; {UNREACHABLE}, and that it speaks TLS"))
+            }
+            Err(_) => Err(format!("no answer in time; {UNREACHABLE}")),
         }
+    }
+}
+
+/// What to look at when an address does not answer.
+const UNREACHABLE: &str = "check the address, that no NetworkPolicy or firewall is between";
+
+/// What the system says, and what to do about it where that is known.
+fn name_remedy(error: &io::Error) -> String {
+    use io::ErrorKind::{
+        ConnectionRefused, HostUnreachable, NetworkUnreachable, NotFound, TimedOut,
+    };
+    match error.kind() {
+        ConnectionRefused => {
+            format!("{error}: nobody listens there; check the address, and that the receiver runs")
+        }
+        NotFound => format!("{error}: there is no such socket; check `Unix_Path`"),
+        TimedOut | HostUnreachable | NetworkUnreachable => format!("{error}; {UNREACHABLE}"),
+        _ => error.to_string(),
     }
 }
 
@@ -122,7 +146,7 @@ fn name_eof(error: io::Error) -> io::Error {
 }
 
 /// Sixteen bytes that no other connection had.
-fn salt() -> [u8; 16] {
+pub(super) fn salt() -> [u8; 16] {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).expect("every system we run on has a source of random bytes");
     salt

@@ -4,8 +4,6 @@
 //! Out: whether the connection may be kept, or why there is none. The server speaks first; each
 //!      of its messages may take its time and no longer.
 
-use std::future::poll_fn;
-use std::io::IoSlice;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -35,7 +33,7 @@ pub(super) async fn shake_hands(
     let mut ping = Vec::new();
     let awaiting = helo.answer(&credentials, salt, &mut ping);
     let exchange = async {
-        write_all(wire, &ping).await?;
+        wire.write_all(&ping).await.map_err(broken)?;
         next_message(wire, &mut reader, PONG).await
     };
     let pong = match timeout(LIMIT, exchange).await {
@@ -76,18 +74,9 @@ async fn next_message(
             return Ok(message);
         }
         let mut bytes = [0; 1024];
-        match poll_fn(|cx| wire.poll_read(cx, &mut bytes)).await.map_err(broken)? {
+        match wire.read(&mut bytes).await.map_err(broken)? {
             0 => return Err(Failure::Closed),
             count => reader.feed(&bytes[..count]),
         }
     }
-}
-
-async fn write_all(wire: &mut Wire, bytes: &[u8]) -> Result<(), Failure> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let written = poll_fn(|cx| wire.poll_write(cx, &[IoSlice::new(rest)])).await;
-        rest = &rest[written.map_err(broken)?..];
-    }
-    poll_fn(|cx| wire.poll_flush(cx)).await.map_err(broken)
 }

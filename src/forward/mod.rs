@@ -23,6 +23,7 @@ mod inlet;
 mod lane;
 mod node;
 mod pending;
+mod probe;
 mod retag;
 pub mod settings;
 mod upstream;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 pub use self::connect::StartError;
 pub use self::inlet::Inlet;
+pub use self::probe::{Finding, probe};
 pub use self::retag::{AsksForRecord, TagTemplate};
 pub use self::settings::{Backoff, IpVersion, Node, RetryLimit, Settings};
 pub use self::upstream::{Upstream, try_files};

@@ -7,7 +7,7 @@
 //! each address is a node of its own, so that a Service without a head spreads its load, and a
 //! new Pod behind it is found.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::connect::Connector;
+use super::connect::{Connector, UNIX_STAND_IN};
 use super::dispatch::{LaneId, NodeTraits};
 use super::lane::{Common, Refresh, setback};
 use super::{Failure, Settings};
@@ -110,8 +110,7 @@ impl Node {
     async fn resolve(&self) -> Result<(), Failure> {
         let Settings { host, port, unix_path, .. } = &*self.settings;
         let addresses = match unix_path {
-            // It has no address; this one stands for it.
-            Some(_) => vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))],
+            Some(_) => vec![UNIX_STAND_IN],
             None => (self.look_up)(host, *port).await?,
         };
         let begun = self.common.dispatch().set_addresses(self.traits, &addresses);

@@ -117,7 +117,7 @@ pub fn try_files(settings: &Settings) -> Result<(), StartError> {
 }
 
 /// The nodes of the `Upstream` file, or the one that `Host` and `Port` are.
-fn nodes_of(settings: &Settings) -> Vec<NodeSettings> {
+pub(super) fn nodes_of(settings: &Settings) -> Vec<NodeSettings> {
     if settings.nodes.is_empty() {
         return vec![NodeSettings {
             name: settings.host.clone(),

@@ -4,10 +4,12 @@
 //! Out: bytes read and written. Without TLS the parts of a frame go to the kernel as they lie in
 //!      memory; with it they are copied once, encrypted.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -34,6 +36,14 @@ impl Wire {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// What was agreed on, inside TLS.
+    pub(super) fn tls_version(&self) -> Option<ProtocolVersion> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.protocol_version(),
         }
     }
 
@@ -83,6 +93,21 @@ impl Wire {
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, &mut buffer),
         })?;
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Waits for bytes, and says how many came; 0 is the end.
+    pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, buffer)).await
+    }
+
+    /// Waits until the kernel has all of `bytes`.
+    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(rest)])).await?;
+            rest = &rest[written..];
+        }
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 }
 
