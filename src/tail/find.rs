@@ -26,6 +26,9 @@ use crate::model::{FileId, Tag};
 const LOOP: &str = "its links lead in a circle, or through /proc, which holds no logs; let the link \
                     lead to the log file itself";
 
+/// Why a file is not followed that something has compressed.
+const COMPRESSED: &str = "it is compressed: an older generation, already delivered";
+
 /// When notices work, one in so many files is looked at in each reconcile, in turn; and a directory
 /// that seems unchanged is listed in one of so many.
 pub(super) const IN_TURN: u64 = 10;
@@ -78,7 +81,8 @@ impl Tail {
                 Err(error) => self.mention_unlisted(directory, &error, now),
             }
         }
-        if !listed.is_empty() || unchanged.len() < directories.len() {
+        // One that went away is not among them any more.
+        if unchanged.len() < directories.len() || directories != self.directories {
             self.forget_places_not_met(&listed, &unchanged);
         }
         let round = self.round;
@@ -87,6 +91,7 @@ impl Tail {
         if !self.has_scanned {
             self.count_what_is_gone();
         }
+        self.directories = directories;
         self.has_scanned = true;
     }
 
@@ -488,5 +493,3 @@ impl Tail {
         }
     }
 }
-
-const COMPRESSED: &str = "it is compressed: an older generation, already delivered";

@@ -69,6 +69,8 @@ pub struct Tail {
     mentions: Mentions<(PathBuf, io::ErrorKind)>,
     next_id: u64,
     has_scanned: bool,
+    /// Those that there were at the last listing.
+    directories: Vec<PathBuf>,
     /// Directories that held nothing but followed files when they were listed.
     settled: HashMap<PathBuf, find::Stamp>,
     wants_scan: bool,
@@ -108,6 +110,7 @@ impl Tail {
             mentions: Mentions::default(),
             next_id: u64::from(number) << 48,
             has_scanned: false,
+            directories: Vec::new(),
             settled: HashMap::new(),
             wants_scan: true,
             round: 0,
@@ -512,6 +515,31 @@ mod tests {
         std::fs::remove_file(path("app.log")).unwrap();
         tail.scan(now, |_| true);
         assert_eq!(tail.files().filter(|file| file.place.is_none()).count(), 1);
+    }
+
+    #[test]
+    fn files_of_a_directory_that_was_moved_away_lie_nowhere_at_the_next_listing() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["one", "two"] {
+            std::fs::create_dir(root.path().join(name)).unwrap();
+            std::fs::write(root.path().join(name).join("app.log"), "line\n").unwrap();
+            let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+            std::fs::File::open(root.path().join(name)).unwrap().set_modified(long_ago).unwrap();
+        }
+        let placeless = |tail: &Tail| tail.files().filter(|file| file.place.is_none()).count();
+        for pattern in ["one/app.log", "*/app.log"] {
+            let path = root.path().join(pattern).display().to_string();
+            let mut tail = tail_over(root.path(), |settings| settings.paths = vec![path]);
+            let now = Instant::now();
+            tail.scan(now, |_| true);
+            let elsewhere = tempfile::tempdir().unwrap();
+            std::fs::rename(root.path().join("one"), elsewhere.path().join("one")).unwrap();
+            tail.scan(now, |_| true);
+            assert_eq!(placeless(&tail), 1, "{pattern}");
+            std::fs::rename(elsewhere.path().join("one"), root.path().join("one")).unwrap();
+            tail.scan(now, |_| true);
+            assert_eq!(placeless(&tail), 0, "{pattern}");
+        }
     }
 
     #[test]
