@@ -40,7 +40,7 @@ use crate::buffer::{
 use crate::checkpoint::Store;
 use crate::filter::Filter;
 use crate::model::{Codec, Counters, FileId, Mentions, Tag};
-use crate::tail::{FollowedFile, ReadBuffer, Seen, Watch, watch};
+use crate::tail::{self, FollowedFile, Notice, ReadBuffer, Seen, Watch, watch};
 
 /// Takes the deliveries of one output.
 pub type Outlet = Box<dyn Fn(Delivery) + Send>;
@@ -57,9 +57,6 @@ const SAVE_EVERY: Duration = Duration::from_millis(250);
 const RETIRE_EVERY: Duration = Duration::from_millis(500);
 /// How many slices are read before the loop looks at everything else again.
 const SLICES_A_ROUND: usize = 16;
-/// How often notices about names are read, at most, until none come between opening a new file
-/// and looking whether it still was what its notice meant.
-const READINGS_OF_NAMES: usize = 8;
 /// How far the clock that stamps files may be behind: it moves with the kernel's tick.
 const TICK: Duration = Duration::from_millis(20);
 /// How long nothing must have moved before unused buffers go back to the system.
@@ -348,19 +345,15 @@ impl Ingest {
             return;
         };
         let files_known = SystemTime::now();
-        let mut notices = watch.take_names();
-        let mut opened = Vec::new();
-        for _ in 0..READINGS_OF_NAMES {
-            opened = self.parts.inputs.iter().map(|i| i.tail.open_new(&notices)).collect();
-            let more = watch.take_names();
-            if more.is_empty() {
-                break;
-            }
-            notices.extend(more);
-        }
+        let inputs = &mut self.parts.inputs;
+        let open = |notices: &[Notice]| {
+            inputs.iter().map(|input| input.tail.open_new(notices)).collect::<Vec<_>>()
+        };
+        let (notices, opened) = tail::open_what_notices_mean(|| watch.take_names(), open);
+        let mut opened = opened.unwrap_or_default().into_iter();
         let now = Instant::now();
-        for (input, opened) in self.parts.inputs.iter_mut().zip(opened) {
-            input.tail.hear_names(&notices, opened, now);
+        for input in inputs {
+            input.tail.hear_names(&notices, opened.next().unwrap_or_default(), now);
         }
         if self.covers_all && !self.parts.inputs.iter().any(|input| input.tail.wants_scan()) {
             self.files_known = files_known;

@@ -74,8 +74,8 @@ impl Controls {
     }
 }
 
-/// When the intake of a stop ends: when every file was quiet for `quiet` since it began, or when four fifths of
-/// the grace have passed. The last fifth belongs to sending and acknowledgements.
+/// When the intake of a stop ends: when every file was quiet for `quiet` since it began, or when
+/// four fifths of the grace have passed. The last fifth belongs to sending and acknowledgements.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
     /// `Drain_Quiet`.

@@ -37,11 +37,37 @@ pub(super) enum Came {
 /// New files that were opened before their notices are taken in, by name.
 pub(crate) type Opened = HashMap<PathBuf, io::Result<File>>;
 
+/// How often notices are read, at most, until none come while new files are opened.
+const READINGS: usize = 8;
+
+/// Reads notices and opens the files that they tell of, until no more notices have come by the time
+/// that is done. Then each file is the one that its notice means: had it been renamed and another
+/// come in its place, there would be a notice of it.
+///
+/// `None`: notices come faster than that, or there are none. Then nothing that was opened is of
+/// use.
+pub fn open_what_notices_mean<T>(
+    mut read: impl FnMut() -> Vec<Notice>,
+    mut open: impl FnMut(&[Notice]) -> T,
+) -> (Vec<Notice>, Option<T>) {
+    let mut notices = read();
+    if notices.is_empty() {
+        return (notices, None);
+    }
+    for _ in 0..READINGS {
+        let opened = open(&notices);
+        let more = read();
+        if more.is_empty() {
+            return (notices, Some(opened));
+        }
+        notices.extend(more);
+    }
+    (notices, None)
+}
+
 impl Tail {
-    /// Opens the new files that the notices tell of and that have not left their names.
-    ///
-    /// If no more notices have come by the time this is done, each is the file that its notice
-    /// means: had it been renamed and another come in its place, there would be a notice of it.
+    /// Opens the new files that the notices tell of and that have not left their names: see
+    /// [`open_what_notices_mean`].
     pub fn open_new(&self, notices: &[Notice]) -> Opened {
         let last = last_of_each_name(notices);
         let is_new = |&index: &usize| notices[index].what == What::Appeared;
@@ -334,5 +360,23 @@ impl<'a> Later<'a> {
                 return Some(name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_opened_counts_only_if_no_notice_came_meanwhile() {
+        let batch = |count| vec![Notice { path: PathBuf::from("a"), what: What::Appeared }; count];
+        let reading = |counts: &[usize]| {
+            let mut batches: Vec<_> = counts.iter().rev().map(|count| batch(*count)).collect();
+            open_what_notices_mean(|| batches.pop().unwrap_or_default(), <[Notice]>::len)
+        };
+        assert_eq!(reading(&[]), (batch(0), None));
+        assert_eq!(reading(&[2]), (batch(2), Some(2)));
+        assert_eq!(reading(&[2, 3]), (batch(5), Some(5)));
+        assert_eq!(reading(&[1; 100]), (batch(1 + READINGS), None), "it gives up");
     }
 }

@@ -34,6 +34,7 @@ use self::discover::{Globs, TagTemplate};
 pub use self::encoding::{Charset, Encoding};
 pub use self::followed::{FollowedFile, Inode, Reading, Seen};
 use self::hear::Traveller;
+pub use self::hear::open_what_notices_mean;
 pub use self::read::ReadBuffer;
 pub use self::settings::{Joins, LongLines, MaxHeld, Settings, Symlinks};
 pub use self::watch::{Notice, Watch, What};
