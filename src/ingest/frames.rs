@@ -9,12 +9,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tracing::{error, info, warn};
+use tracing::error;
 
 use super::encode::{BEFORE_RECORD, complete};
 use super::input::{Route, Turn};
+use super::shortage::Shortage;
 use crate::buffer::{Fate, OpenChunks, Sealing, SlotId};
 use crate::filter::Filter;
 use crate::listen::{Admitted, Answer, Handover, Outcome, Received};
@@ -28,8 +29,6 @@ const SLICE: usize = 128 << 10;
 const SPAN: SpanId = SpanId { generation: 0, number: 0 };
 /// How many tags are known at a time. Files have few; clients write what they like.
 const TAGS: usize = 1024;
-/// How long memory must have been short before the log mentions it.
-const MENTION_AFTER: Duration = Duration::from_secs(1);
 
 /// See the head of this file.
 pub struct Frames {
@@ -50,8 +49,7 @@ pub struct Frames {
     /// Open chunks with events that a client waits for.
     awaited: Vec<SlotId>,
     last_arrival: Option<Instant>,
-    short_since: Option<Instant>,
-    has_mentioned_shortage: bool,
+    shortage: Shortage,
 }
 
 /// A frame whose events are being taken.
@@ -98,8 +96,7 @@ impl Frames {
             next: 0,
             awaited: Vec::new(),
             last_arrival: None,
-            short_since: None,
-            has_mentioned_shortage: false,
+            shortage: Shortage::default(),
         }
     }
 
@@ -243,7 +240,7 @@ impl Frames {
 
     /// Whether the last turn ended for want of memory.
     pub fn is_short_of_memory(&self) -> bool {
-        self.short_since.is_some()
+        self.shortage.is_now()
     }
 
     /// Whether its clients write ever new tags. Then they, and all slots, are forgotten.
@@ -274,31 +271,17 @@ impl Frames {
         self.handover.talking() == 0 && !self.has_more()
     }
 
-    /// Memory is short: all its chunks leave. Said only when it stays so.
+    /// There was no memory: all its chunks leave.
     pub fn note_short_of_memory(&mut self, now: Instant) {
         self.awaited.clear();
         self.chunks.seal_all(Sealing::MemoryShort, now);
-        let since = *self.short_since.get_or_insert(now);
-        if self.has_mentioned_shortage || now.duration_since(since) < MENTION_AFTER {
-            return;
-        }
-        self.has_mentioned_shortage = true;
-        let budget = self.chunks.budget();
-        warn!(
-            "[input] {} paused (mem buf overlimit - {}B of {}B are not acknowledged yet); \
-             clients wait until they are",
-            self.name,
-            budget.used(),
-            budget.limit(),
-        );
+        let meanwhile = "clients wait until they are";
+        self.shortage.note(&self.name, self.chunks.budget(), meanwhile, now);
     }
 
-    /// Memory was found.
+    /// There was memory.
     pub fn note_room(&mut self) {
-        self.short_since = None;
-        if std::mem::take(&mut self.has_mentioned_shortage) {
-            info!("[input] {} resume (mem buf overlimit)", self.name);
-        }
+        self.shortage.end(&self.name, self.chunks.budget());
     }
 
     /// The bytes of frames that are not delivered, and whose they are.

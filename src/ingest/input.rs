@@ -7,12 +7,13 @@ mod joined;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 pub use self::joined::Joining;
 use super::encode::{Encoder, Origin, time_of_reading};
+use super::shortage::Shortage;
 use super::{InputFigures, Pace};
 use crate::buffer::{OpenChunks, Reservation, SlotId};
 use crate::filter::Filter;
@@ -25,9 +26,6 @@ const LARGEST_SLICE: usize = 128 << 10;
 
 /// The least, so that a tiny limit still makes progress a few lines at a time.
 const SMALLEST_SLICE: usize = 512;
-
-/// How long memory must have been short before the log mentions it.
-const MENTION_AFTER: Duration = Duration::from_secs(1);
 
 /// What a tag leads to.
 #[derive(Debug)]
@@ -119,8 +117,7 @@ pub struct Input {
     /// Events that went to the filters, and the bytes of files they were.
     records: u64,
     bytes: u64,
-    short_since: Option<Instant>,
-    has_mentioned_shortage: bool,
+    shortage: Shortage,
 }
 
 impl Input {
@@ -136,8 +133,7 @@ impl Input {
             slice,
             records: 0,
             bytes: 0,
-            short_since: None,
-            has_mentioned_shortage: false,
+            shortage: Shortage::default(),
         }
     }
 
@@ -406,40 +402,21 @@ impl Input {
             name: self.tail.settings().name.clone(),
             records: self.records,
             bytes: self.bytes,
-            is_paused: self.has_mentioned_shortage,
+            is_paused: self.shortage.is_mentioned(),
             memory: self.chunks.budget().used(),
             memory_limit: self.chunks.budget().limit(),
         }
     }
 
-    /// Memory is short. Said only when it stays so: at full speed it is short many times a second.
+    /// There was no memory.
     pub fn note_short_of_memory(&mut self, now: Instant) {
-        let since = *self.short_since.get_or_insert(now);
-        if self.has_mentioned_shortage || now.duration_since(since) < MENTION_AFTER {
-            return;
-        }
-        self.has_mentioned_shortage = true;
-        let budget = self.chunks.budget();
-        warn!(
-            "[input] {} paused (mem buf overlimit - {}B of {}B are not acknowledged yet); \
-             nothing is lost, reading goes on when they are",
-            self.tail.settings().name,
-            budget.used(),
-            budget.limit(),
-        );
+        let (name, budget) = (&self.tail.settings().name, self.chunks.budget());
+        let meanwhile = "nothing is lost, reading goes on when they are";
+        self.shortage.note(name, budget, meanwhile, now);
     }
 
-    /// Memory was found.
+    /// There was memory.
     pub fn note_room(&mut self) {
-        self.short_since = None;
-        if std::mem::take(&mut self.has_mentioned_shortage) {
-            let budget = self.chunks.budget();
-            info!(
-                "[input] {} resume (mem buf overlimit - buf size {}B now below limit {}B)",
-                self.tail.settings().name,
-                budget.used(),
-                budget.limit(),
-            );
-        }
+        self.shortage.end(&self.tail.settings().name, self.chunks.budget());
     }
 }

@@ -13,6 +13,7 @@ pub mod encode;
 pub mod frames;
 pub mod input;
 pub mod pace;
+mod shortage;
 pub mod stop;
 pub mod wait;
 
