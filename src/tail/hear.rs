@@ -37,8 +37,9 @@ pub(super) enum Came {
 /// New files that were opened before their notices are taken in, by name.
 pub(crate) type Opened = HashMap<PathBuf, io::Result<File>>;
 
-/// How often notices are read, at most, until none come while new files are opened.
-const READINGS: usize = 8;
+/// How often notices are read, at most, until none come while new files are opened. A writer that
+/// makes and renames files as fast as it can needs about ten.
+const READINGS: usize = 64;
 
 /// Reads notices and opens the files that they tell of, until no more notices have come by the time
 /// that is done. Then each file is the one that its notice means: had it been renamed and another
