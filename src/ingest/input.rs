@@ -153,10 +153,7 @@ impl Input {
         let Some(allowance) = self.chunks.budget().clone().try_reserve(worst_case) else {
             return Turn::NoRoom;
         };
-        let lost = |bytes| {
-            self.counters.truncations.add(1);
-            self.counters.lost_truncated_bytes.add(bytes);
-        };
+        let lost = |bytes| count_truncation(&self.counters, bytes);
         let reading = match file.read(lent.buffer, self.slice, line_limit, lost) {
             Ok(reading) => reading,
             Err(error) => {
@@ -340,7 +337,8 @@ impl Input {
         let Some(file) = self.tail.file(id).filter(|file| file.owes_partial()) else {
             return Turn::AtEnd;
         };
-        match file.read(lent.buffer, self.slice.max(line_limit + 2), line_limit, |_| ()) {
+        let lost = |bytes| count_truncation(&self.counters, bytes);
+        match file.read(lent.buffer, self.slice.max(line_limit + 2), line_limit, lost) {
             Ok(Reading::AtEnd) => {}
             Ok(Reading::Compressed) => {
                 self.tail.refuse_compressed(id);
@@ -418,5 +416,50 @@ impl Input {
     /// There was memory.
     pub fn note_room(&mut self) {
         self.shortage.end(&self.tail.settings().name, self.chunks.budget());
+    }
+}
+
+/// A file has begun another generation, with so many bytes of the old one unread.
+fn count_truncation(counters: &Counters, unread: u64) {
+    counters.truncations.add(1);
+    counters.lost_truncated_bytes.add(unread);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::buffer::Budget;
+    use crate::checkpoint::Remembered;
+    use crate::tail::Settings;
+
+    #[test]
+    fn what_a_truncation_took_is_counted_also_when_it_is_met_at_the_end_of_a_files_life() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        fs::write(&path, "{\"partial").unwrap();
+        let settings = Settings::new("tail.0", vec![path.display().to_string()]);
+        let counters = Arc::<Counters>::default();
+        let encoder = Encoder::new(&settings, None, 0, Arc::clone(&counters));
+        let tail = Tail::new(0, settings, PathBuf::new(), Remembered::default(), Arc::default());
+        let budget = Budget::new(1_000_000, Arc::new(|| ()));
+        let chunks = OpenChunks::new(budget, Duration::from_secs(1), Box::new(|| [0; 16]));
+        let mut input = Input::new(tail.unwrap(), chunks, encoder, Arc::clone(&counters));
+        input.tail.scan(Instant::now(), |_| true);
+        let id = input.tail.next_file().unwrap();
+        let tag = input.tail.file(id).unwrap().tag.clone();
+        let slot = input.chunks.slot(&tag);
+        let route = Route { input: 0, slot, filters: Vec::new(), has_output: true };
+        let mut buffer = ReadBuffer::default();
+        let lent = Lent { buffer: &mut buffer, filters: &mut [], pace: None };
+        assert_eq!(input.take_slice(id, &route, lent), Turn::AtEnd);
+        fs::write(&path, "x\n").unwrap();
+        let lent = Lent { buffer: &mut buffer, filters: &mut [], pace: None };
+        assert_eq!(input.take_partial(id, &route, lent), Turn::More);
+        assert_eq!(counters.lost_truncated_bytes.get(), 9);
+        assert_eq!(counters.truncations.get(), 1);
     }
 }

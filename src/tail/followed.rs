@@ -239,7 +239,11 @@ impl FollowedFile {
         self.remember_head(buffer);
         self.leave_out_hole(buffer);
         self.leave_out_mark(buffer);
-        self.see_size(self.next.offset + buffer.from(self.next.offset).len() as u64);
+        let end = self.next.offset + buffer.from(self.next.offset).len() as u64;
+        self.see_size(end);
+        if at_end && end < self.size {
+            lost(self.see_end(end));
+        }
         Ok(self.judge(buffer, at_end, line_limit))
     }
 
@@ -249,10 +253,21 @@ impl FollowedFile {
     }
 
     /// The bytes before an offset alone do not tell lines apart that end alike and are of one
-    /// length; lines begin with what differs, most often a time.
+    /// length; lines begin with what differs, most often a time. And before the first line is
+    /// complete there are none.
     fn is_overwritten(&self, file: &File, buffer: &ReadBuffer) -> io::Result<bool> {
-        // Nearer to the start, the marker covers the beginning.
-        Ok(self.next.offset > MARKER_REACH as u64 && !buffer.finds_head(file, &self.head)?)
+        let reach = MARKER_REACH as u64;
+        let marker_covers_head =
+            self.next.offset <= reach && self.head.len() as u64 <= self.next.offset;
+        Ok(!marker_covers_head && !buffer.finds_head(file, &self.head)?)
+    }
+
+    /// A file that ends before where it was seen to end, and behind what was taken of it, has lost
+    /// a part of its partial line. Says how much of it was not sent.
+    fn see_end(&mut self, end: u64) -> u64 {
+        let unread = self.unread();
+        self.size = self.size.min(end);
+        unread - self.unread()
     }
 
     fn judge(&mut self, buffer: &ReadBuffer, at_end: bool, line_limit: usize) -> Reading {
@@ -800,6 +815,31 @@ mod tests {
         fs::write(&case.path, "another line, much longer than before\n").unwrap();
         assert_eq!(case.take(), "another line, much longer than before\n");
         assert_eq!(case.file.generation(), 1);
+    }
+
+    #[test]
+    fn a_first_line_that_was_overwritten_before_it_was_complete_begins_a_generation() {
+        for other in ["x\n", "something else, and longer\n"] {
+            let mut case = Case::new("partial");
+            assert_eq!(case.read(), Reading::AtEnd);
+            fs::write(&case.path, other).unwrap();
+            assert_eq!(case.take(), other);
+            assert_eq!((case.file.generation(), case.lost, case.file.unread()), (1, 7, 0));
+        }
+    }
+
+    #[test]
+    fn a_file_cut_off_within_a_partial_line_loses_what_is_gone_and_repeats_nothing() {
+        let mut case = Case::new("one\npartial line");
+        case.take();
+        assert_eq!(case.read(), Reading::AtEnd);
+        fs::OpenOptions::new().write(true).open(&case.path).unwrap().set_len(8).unwrap();
+        assert_eq!(case.read(), Reading::AtEnd);
+        assert_eq!((case.file.generation(), case.lost, case.file.unread()), (0, 8, 4));
+        case.append(" and more\n");
+        assert_eq!(case.take(), "part and more\n");
+        assert_eq!((case.file.generation(), case.lost, case.file.unread()), (0, 8, 0));
+        assert_eq!(case.file.seen().written, 16 + 10);
     }
 
     #[test]

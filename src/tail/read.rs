@@ -45,7 +45,7 @@ impl ReadBuffer {
         Self { trusts_files: true, ..Self::default() }
     }
 
-    /// Whether the file begins with `head`, of which there are up to [`MARKER_REACH`] bytes.
+    /// [`begins_with`], or simply yes.
     pub fn finds_head(&self, file: &File, head: &[u8]) -> io::Result<bool> {
         if self.trusts_files {
             return Ok(true);
@@ -104,12 +104,13 @@ impl ReadBuffer {
     }
 }
 
-/// Whether the file begins with `head`, of which there are up to [`MARKER_REACH`] bytes.
+/// Whether the file begins with `head`, of which there are up to [`MARKER_REACH`] bytes, as far as
+/// the file goes: it may have been cut off inside of a partial line.
 pub fn begins_with(file: &File, head: &[u8]) -> io::Result<bool> {
     let mut beginning = [0; MARKER_REACH];
     let length = head.len().min(MARKER_REACH);
     let filled = read_once(file, &mut beginning[..length], 0)?;
-    Ok(beginning[..filled] == head[..length])
+    Ok(beginning[..filled] == head[..filled])
 }
 
 #[cfg(test)]
