@@ -7,12 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use support::{FakeFluentd, LogDir, SOON, Told, sequence, wait_until};
-
-fn arrived(fluentd: &FakeFluentd) -> Vec<u64> {
-    let events = fluentd.events();
-    events.iter().filter_map(|event| event.record["seq"].as_u64()).collect()
-}
+use support::{FakeFluentd, LogDir, SOON, Told, arrived, sequence, sorted, wait_until};
 
 #[test]
 fn a_restart_goes_on_after_the_last_acknowledged_line() {
@@ -161,9 +156,7 @@ fn a_file_copied_and_truncated_while_we_were_down_is_not_read_again() {
     let agent = told.start();
     fluentd.wait_for_records(20, SOON);
     assert_eq!(agent.stop(), 0);
-    let mut numbers = arrived(&fluentd);
-    numbers.sort_unstable();
-    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+    assert_eq!(sorted(&fluentd), (0..20).collect::<Vec<_>>());
 }
 
 #[test]

@@ -14,15 +14,9 @@ use std::time::{Duration, Instant};
 
 use support::tools::{needs_root, output_of};
 use support::{
-    FakeFluentd, LogDir, SOON, TestAgent, Told, arrived, assert_in_order, sequence, wait_for_all,
-    wait_until,
+    FakeFluentd, LogDir, SOON, TestAgent, Told, arrived, assert_in_order, sequence, sorted,
+    wait_for_all, wait_until,
 };
-
-fn sorted(fluentd: &FakeFluentd) -> Vec<u64> {
-    let mut numbers = arrived(fluentd);
-    numbers.sort_unstable();
-    numbers
-}
 
 /// Time on a processor so far.
 fn processor_time(agent: &TestAgent) -> Duration {

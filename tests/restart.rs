@@ -16,7 +16,7 @@ use rustix::process::Signal;
 
 use support::tools::{needs_root, output_of};
 use support::{
-    FakeFluentd, LogDir, SOON, Told, arrived, assert_in_order, distinct, ranges, sequence,
+    FakeFluentd, LogDir, SOON, Told, arrived, assert_in_order, distinct, ranges, sequence, sorted,
     wait_for_all, wait_until,
 };
 
@@ -127,9 +127,7 @@ fn a_file_copied_truncated_and_regrown_while_we_were_down_is_read_where_it_is_ne
     logs.copy_and_truncate("app.log", "app.log.1");
     logs.append_sequence("app.log", 110..500);
     run_until(&told, &fluentd, 500);
-    let mut numbers = arrived(&fluentd);
-    numbers.sort_unstable();
-    assert_eq!(numbers, (0..500).collect::<Vec<_>>());
+    assert_eq!(sorted(&fluentd), (0..500).collect::<Vec<_>>());
 }
 
 #[test]

@@ -13,15 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::{
-    FakeFluentd, LogDir, SOON, TestAgent, Told, arrived, assert_in_order, sequence, wait_for_all,
-    wait_until,
+    FakeFluentd, LogDir, SOON, TestAgent, Told, arrived, assert_in_order, sequence, sorted,
+    wait_for_all, wait_until,
 };
-
-fn sorted(fluentd: &FakeFluentd) -> Vec<u64> {
-    let mut numbers = arrived(fluentd);
-    numbers.sort_unstable();
-    numbers
-}
 
 fn wait_until_open(agent: &TestAgent, path: &PathBuf) {
     wait_until("the file is open", || agent.open_files().contains(path));

@@ -7,18 +7,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use serde_json::json;
-use support::{FakeFluentd, LogDir, SOON, Told, sequence, wait_until};
-
-/// The numbers that arrived, in order of arrival.
-fn arrived(fluentd: &FakeFluentd) -> Vec<u64> {
-    let events = fluentd.events();
-    events.iter().filter_map(|event| event.record["seq"].as_u64()).collect()
-}
-
-fn sorted(mut numbers: Vec<u64>) -> Vec<u64> {
-    numbers.sort_unstable();
-    numbers
-}
+use support::{FakeFluentd, LogDir, SOON, Told, arrived, sequence, sorted, wait_until};
 
 #[test]
 fn lines_written_before_the_start_and_after_it_arrive_in_order_with_what_was_added() {
@@ -119,7 +108,7 @@ fn a_file_renamed_to_a_name_no_pattern_matches_is_read_to_its_end() {
     fluentd.wait_for_records(30, SOON);
     writer.write_all(sequence(30..40).as_bytes()).unwrap();
     fluentd.wait_for_records(40, SOON);
-    assert_eq!(sorted(arrived(&fluentd)), (0..40).collect::<Vec<_>>());
+    assert_eq!(sorted(&fluentd), (0..40).collect::<Vec<_>>());
     assert_eq!(agent.stop(), 0);
 }
 
@@ -275,7 +264,7 @@ fn excluded_paths_are_not_followed_and_several_patterns_are() {
     let agent = told.start();
     fluentd.wait_for_records(2, SOON);
     assert_eq!(agent.stop(), 0);
-    assert_eq!(sorted(arrived(&fluentd)), [1, 2]);
+    assert_eq!(sorted(&fluentd), [1, 2]);
 }
 
 #[test]
@@ -343,7 +332,7 @@ fn without_notices_files_are_looked_at_all_the_same() {
     logs.append_sequence("a.log", 2..3);
     logs.append_sequence("a.log.1", 3..4);
     fluentd.wait_for_records(4, SOON);
-    assert_eq!(sorted(arrived(&fluentd)), [0, 1, 2, 3]);
+    assert_eq!(sorted(&fluentd), [0, 1, 2, 3]);
     assert_eq!(agent.stop(), 0);
 }
 

@@ -11,17 +11,10 @@ use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use support::{FakeFluentd, LogDir, SOON, Told, sequence, wait_until};
+use support::{FakeFluentd, LogDir, SOON, Told, sequence, sorted, wait_until};
 
 fn texts(fluentd: &FakeFluentd) -> Vec<Value> {
     fluentd.events().into_iter().map(|event| event.record["log"].clone()).collect()
-}
-
-fn numbers(fluentd: &FakeFluentd) -> Vec<u64> {
-    let events = fluentd.events();
-    let mut numbers: Vec<_> = events.iter().filter_map(|e| e.record["seq"].as_u64()).collect();
-    numbers.sort_unstable();
-    numbers
 }
 
 fn make_old(logs: &LogDir, name: &str) {
@@ -42,7 +35,7 @@ fn tag_regex_puts_parts_of_the_path_into_the_tag_and_leaves_out_paths_that_do_no
     agent.wait_for_log("its path does not fit `Tag_Regex`");
     assert_eq!(fluentd.events()[0].tag, "app.web.7._");
     assert_eq!(agent.stop(), 0);
-    assert_eq!(numbers(&fluentd), [1]);
+    assert_eq!(sorted(&fluentd), [1]);
 }
 
 #[test]
@@ -67,7 +60,7 @@ fn read_from_head_off_sends_what_comes_and_not_what_was_there() {
     logs.append_sequence("new.log", [3]);
     fluentd.wait_for_records(2, SOON);
     assert_eq!(agent.stop(), 0);
-    assert_eq!(numbers(&fluentd), [2, 3]);
+    assert_eq!(sorted(&fluentd), [2, 3]);
 }
 
 #[test]
@@ -92,7 +85,7 @@ fn files_found_later_are_read_from_their_end_only_if_both_keys_say_so() {
         logs.append_sequence("app.log", [5]);
         fluentd.wait_for_records(expected.len() as u64, SOON);
         assert_eq!(agent.stop(), 0);
-        assert_eq!(numbers(&fluentd), expected, "{head}");
+        assert_eq!(sorted(&fluentd), expected, "{head}");
     }
 }
 
@@ -115,10 +108,10 @@ fn progress_check_interval_says_how_often_files_without_notices_are_looked_at() 
             // Long enough for what has notices.
             logs.append_sequence("plain.log", [3]);
             fluentd.wait_for_records(2, SOON);
-            assert_eq!(numbers(&fluentd), [1, 3]);
+            assert_eq!(sorted(&fluentd), [1, 3]);
         }
         assert_eq!(agent.stop(), 0);
-        assert!(numbers(&fluentd).contains(&2), "a stop looks at every file");
+        assert!(sorted(&fluentd).contains(&2), "a stop looks at every file");
     }
 }
 
@@ -186,7 +179,7 @@ fn of_a_file_that_was_too_old_only_what_comes_later_is_sent() {
     fluentd.wait_for_records(1001, SOON);
     let (status, log) = agent.stop_and_log();
     assert_eq!(status, 0);
-    assert_eq!(numbers(&fluentd), (1000..1002).chain(2000..2999).collect::<Vec<_>>());
+    assert_eq!(sorted(&fluentd), (1000..1002).chain(2000..2999).collect::<Vec<_>>());
     let said = log.lines().filter(|line| line.contains("`Ignore_Older`")).count();
     assert_eq!(said, 2, "once a file: {log}");
 }
@@ -207,7 +200,7 @@ fn what_was_begun_goes_on_after_a_restart_however_old_it_is() {
     let agent = told.start();
     fluentd.wait_for_records(2, SOON);
     let (status, log) = agent.stop_and_log();
-    assert_eq!((status, numbers(&fluentd)), (0, vec![1, 2]));
+    assert_eq!((status, sorted(&fluentd)), (0, vec![1, 2]));
     assert!(!log.contains("are gone with their file"), "{log}");
 }
 
@@ -228,7 +221,7 @@ fn keys_that_are_not_needed_are_answered_with_a_note_and_change_nothing_that_arr
     logs.append_sequence("app.log", [2]);
     fluentd.wait_for_records(2, SOON);
     let (status, log) = agent.stop_and_log();
-    assert_eq!((status, numbers(&fluentd)), (0, vec![1, 2]));
+    assert_eq!((status, sorted(&fluentd)), (0, vec![1, 2]));
     for key in keys {
         let note = format!("{}: accepted, not obeyed", key.split(' ').next().unwrap());
         assert!(log.contains(&note), "{note}: {log}");

@@ -25,8 +25,8 @@ impl Window {
     }
 
     /// How often to call [`Window::see`]: every second, or less often in a long period.
-    pub(super) fn interval(&self) -> Duration {
-        (self.period / LOOKS).max(Duration::from_secs(1))
+    pub(super) fn interval(period: Duration) -> Duration {
+        (period / LOOKS).max(Duration::from_secs(1))
     }
 
     /// What the number is now. Gives its growth within the period.
@@ -37,7 +37,7 @@ impl Window {
         while self.grown.front().is_some_and(|(seen, _)| is_over(*seen)) {
             self.grown.pop_front();
         }
-        let interval = self.interval();
+        let interval = Self::interval(self.period);
         match self.grown.back_mut() {
             _ if growth == 0 => {}
             // Whoever asks more often than that does not make it remember more.

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -27,6 +27,7 @@ use tracing::warn;
 
 use super::Settings;
 use super::site::{Answer, Site};
+use crate::model::Mentions;
 
 /// How many connections are served at once.
 const CONNECTIONS: usize = 32;
@@ -68,11 +69,14 @@ impl Server {
     async fn accept(&self, site: &Arc<Site>) -> Infallible {
         let mut connections = JoinSet::new();
         let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
+        let mut mentions = Mentions::default();
         loop {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    warn!(%error, "[http_server] cannot accept a connection");
+                    if let Some(times) = mentions.due(error.kind(), Instant::now()) {
+                        warn!(%error, times, "[http_server] cannot accept a connection");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }

@@ -105,9 +105,10 @@ impl Site {
     /// Looks at how many chunks were given up, again and again, until it is dropped: the window
     /// has to know when that was, whenever somebody asks.
     pub(super) async fn watch_health(&self) -> std::convert::Infallible {
+        let interval = Window::interval(self.settings.period);
         loop {
             self.given_up_lately();
-            tokio::time::sleep(Window::new(self.settings.period).interval()).await;
+            tokio::time::sleep(interval).await;
         }
     }
 

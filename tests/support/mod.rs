@@ -39,6 +39,13 @@ pub fn arrived(fluentd: &FakeFluentd) -> Vec<u64> {
     events.iter().filter_map(|event| event.record["seq"].as_u64()).collect()
 }
 
+/// The same, sorted.
+pub fn sorted(fluentd: &FakeFluentd) -> Vec<u64> {
+    let mut numbers = arrived(fluentd);
+    numbers.sort_unstable();
+    numbers
+}
+
 /// The same, each once.
 pub fn distinct(fluentd: &FakeFluentd) -> BTreeSet<u64> {
     arrived(fluentd).into_iter().collect()
