@@ -10,20 +10,24 @@
 
 pub mod accounts;
 pub mod encode;
+mod ending;
+mod figures;
+mod find;
 pub mod frames;
 pub mod input;
 pub mod pace;
+mod settle;
 mod shortage;
 pub mod stop;
 pub mod wait;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::{error, info, warn};
+use tracing::warn;
 
 pub use self::accounts::{Accounts, Figures, InputFigures};
 pub use self::encode::Encoder;
@@ -35,13 +39,11 @@ pub use self::pace::Pace;
 pub use self::stop::{Controls, Drain};
 use self::wait::Sleeper;
 pub use self::wait::{Waker, waker};
-use crate::buffer::{
-    Chunk, Delivery, Fate, Home, Loss, LossReason, OpenChunks, Packer, Router, Sealing,
-};
+use crate::buffer::{Chunk, Delivery, Fate, Home, OpenChunks, Packer, Router, Sealing};
 use crate::checkpoint::Store;
 use crate::filter::Filter;
 use crate::model::{Codec, Counters, FileId, Mentions, Tag};
-use crate::tail::{self, FollowedFile, Notice, ReadBuffer, Seen, Watch, watch};
+use crate::tail::{ReadBuffer, Watch};
 
 /// Takes the deliveries of one output.
 pub type Outlet = Box<dyn Fn(Delivery) + Send>;
@@ -50,12 +52,8 @@ pub type Outlet = Box<dyn Fn(Delivery) + Send>;
 const DATA_EVERY: Duration = Duration::from_millis(20);
 /// How often files are looked at where there are no notices at all.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often directories are listed where there are no notices at all.
-const LIST_EVERY: Duration = Duration::from_secs(1);
 /// How often positions are handed to the store, at most.
 const SAVE_EVERY: Duration = Duration::from_millis(250);
-/// How often rotated files are looked through for those that are done.
-const RETIRE_EVERY: Duration = Duration::from_millis(500);
 /// How many slices are read before the loop looks at everything else again.
 const SLICES_A_ROUND: usize = 16;
 /// How far the clock that stamps files may be behind: it moves with the kernel's tick.
@@ -177,200 +175,6 @@ impl Ingest {
         }
         self.finish();
         Ok(())
-    }
-
-    // === Chunks that come home
-
-    fn welcome_home(&mut self) {
-        self.parts.home.empty_into(&mut self.returned);
-        for (chunk, fate) in std::mem::take(&mut self.returned) {
-            self.away -= 1;
-            self.away_bytes -= chunk.file_bytes();
-            self.positions_changed = true;
-            self.last_moved = Instant::now();
-            self.settle(chunk, fate);
-        }
-    }
-
-    fn settle(&mut self, chunk: Chunk, fate: Fate) {
-        if fate == Fate::Abandoned {
-            // The process ends: its lines are read again at the next start. The last word in the
-            // log belongs to whoever ends it.
-            self.is_abandoned = true;
-            return;
-        }
-        self.count_ended(&chunk);
-        let (buffer, shares) = chunk.into_parts();
-        let Some(first) = shares.first() else {
-            return;
-        };
-        let number = input_number(first.file);
-        let Some(input) = self.parts.inputs.get_mut(number) else {
-            let clients = &mut self.parts.clients[number - self.parts.inputs.len()];
-            shares.iter().for_each(|share| clients.settle(share, fate));
-            clients.chunks.recycle(buffer);
-            return;
-        };
-        for share in &shares {
-            input.tail.settle(share);
-        }
-        input.chunks.recycle(buffer);
-    }
-
-    /// What was not given up was acknowledged. Two outputs may give up the same events.
-    fn count_ended(&mut self, chunk: &Chunk) {
-        let (mut events, mut bytes) = (u64::from(chunk.events), chunk.file_bytes());
-        for loss in &chunk.losses {
-            let lost_events = (loss.events.len() as u64).min(events);
-            let lost_bytes = chunk.file_bytes_of(&loss.events).min(bytes);
-            events -= lost_events;
-            bytes -= lost_bytes;
-            let counters = &self.parts.counters;
-            let (of_events, of_bytes) = match loss.reason {
-                LossReason::RetryLimit => {
-                    (&counters.lost_retry_limit, &counters.lost_retry_limit_bytes)
-                }
-                LossReason::MaxAge => (&counters.lost_max_age, &counters.lost_max_age_bytes),
-                LossReason::Refused => (&counters.lost_refused, &counters.lost_refused_bytes),
-            };
-            of_events.add(lost_events);
-            of_bytes.add(lost_bytes);
-            if loss.reason == LossReason::Refused {
-                self.say_refused(chunk, loss);
-            }
-        }
-        let counters = &self.parts.counters;
-        counters.chunks_acknowledged.add(u64::from(chunk.losses.is_empty()));
-        counters.events_acknowledged.add(events);
-        counters.bytes_acknowledged.add(bytes);
-    }
-
-    /// Only here is it known which file a chunk was made of.
-    fn say_refused(&mut self, chunk: &Chunk, loss: &Loss) {
-        let share = chunk.share_of(loss.events.start);
-        let path = share.and_then(|share| {
-            let input = self.parts.inputs.get_mut(input_number(share.file))?;
-            Some(input.tail.file(share.file)?.path.display().to_string())
-        });
-        error!(
-            file = path.unwrap_or_default(),
-            from = share.map_or(0, |share| share.offset),
-            to = share.map_or(0, |share| share.offset + share.bytes),
-            tag = %chunk.tag,
-            "an event is lost: the receiver refused it always, and took others meanwhile; \
-             it lies between these offsets and begins with: {}",
-            loss.beginning
-        );
-    }
-
-    /// The open chunks of every input, in the order of their numbers.
-    fn all_chunks(&mut self) -> impl Iterator<Item = &mut OpenChunks> {
-        let files = self.parts.inputs.iter_mut().map(|input| &mut input.chunks);
-        files.chain(self.parts.clients.iter_mut().map(|clients| &mut clients.chunks))
-    }
-
-    fn chunks(&mut self, number: usize) -> &mut OpenChunks {
-        chunks_of(&mut self.parts.inputs, &mut self.parts.clients, number)
-    }
-
-    // === Finding files
-
-    fn scan(&mut self, now: Instant) {
-        let is_wanted = self.parts.inputs.iter().any(|input| input.tail.wants_scan());
-        if self.intake_ended || (now < self.next_scan && !is_wanted) {
-            return;
-        }
-        let files_known = SystemTime::now();
-        self.cover_directories();
-        let watch = &self.watch;
-        let is_watched =
-            |directory: &Path| watch.as_ref().is_some_and(|watch| watch.covers(directory));
-        for input in &mut self.parts.inputs {
-            input.tail.scan(now, is_watched);
-        }
-        self.files_known = files_known;
-        self.positions_changed = true;
-        self.next_scan = now + self.scan_interval();
-    }
-
-    fn scan_interval(&self) -> Duration {
-        let refresh = |input: &Input| input.tail.settings().refresh_interval;
-        let wanted = self.parts.inputs.iter().map(refresh).min().unwrap_or(LIST_EVERY);
-        if self.watch.is_some() { wanted } else { wanted.min(LIST_EVERY) }
-    }
-
-    /// Watches before listing, so that nothing can appear between the two unnoticed.
-    fn cover_directories(&mut self) {
-        self.covers_all = false;
-        let Some(watch) = &mut self.watch else {
-            return;
-        };
-        let inputs = &self.parts.inputs;
-        let directories = || inputs.iter().flat_map(|input| input.tail.directories()).collect();
-        let Err(error) = watch.cover_all(directories) else {
-            self.covers_all = true;
-            return;
-        };
-        if watch::is_limit(&error) {
-            warn!(%error, "no more watches; looking at files four times a second instead");
-            self.watch = None;
-        } else {
-            let due = self.mentions.due(error.kind(), Instant::now());
-            if let Some(times) = due {
-                warn!(%error, times, "cannot watch a directory; its files are looked at now and then");
-            }
-        }
-    }
-
-    /// Looks at the files that notices do not reach.
-    fn look(&mut self, now: Instant) {
-        if now < self.next_look || self.intake_ended {
-            return;
-        }
-        let all = self.watch.is_none();
-        for input in &mut self.parts.inputs {
-            let unwatched = all || !input.tail.settings().inotify_watcher;
-            input.tail.look_at_unwatched(now, unwatched);
-        }
-        let interval = |input: &Input| input.tail.settings().progress_check_interval;
-        let wanted = self.parts.inputs.iter().map(interval).min().unwrap_or(LOOK_EVERY);
-        if self.watch.as_ref().is_some_and(Watch::has_lost_one) {
-            self.next_scan = now;
-        }
-        let is_hurried = all || self.parts.controls.is_stopping();
-        self.next_look = now + if is_hurried { wanted.min(LOOK_EVERY) } else { wanted };
-    }
-
-    fn hear_names(&mut self) {
-        let Some(watch) = &mut self.watch else {
-            return;
-        };
-        let files_known = SystemTime::now();
-        let inputs = &mut self.parts.inputs;
-        let open = |notices: &[Notice]| {
-            inputs.iter().map(|input| input.tail.open_new(notices)).collect::<Vec<_>>()
-        };
-        let (notices, opened) = tail::open_what_notices_mean(|| watch.take_names(), open);
-        let mut opened = opened.unwrap_or_default().into_iter();
-        let now = Instant::now();
-        for input in inputs {
-            input.tail.hear_names(&notices, opened.next().unwrap_or_default(), now);
-        }
-        if self.covers_all && !self.parts.inputs.iter().any(|input| input.tail.wants_scan()) {
-            self.files_known = files_known;
-        }
-    }
-
-    fn hear_data(&mut self, now: Instant) {
-        let Some(watch) = &mut self.watch else {
-            return;
-        };
-        let notices = watch.take_data();
-        for input in &mut self.parts.inputs {
-            input.tail.hear_data(&notices, now);
-        }
-        let is_quiet = notices.is_empty() && !self.parts.inputs.iter().any(|i| i.tail.is_busy());
-        self.next_data = if is_quiet { None } else { Some(now + DATA_EVERY) };
     }
 
     // === Reading
@@ -580,46 +384,7 @@ impl Ingest {
         }
     }
 
-    // === The end of files, and positions
-
-    fn retire(&mut self, now: Instant) {
-        if now < self.next_retire || self.intake_ended {
-            return;
-        }
-        self.next_retire = now + RETIRE_EVERY;
-        for number in 0..self.parts.inputs.len() {
-            for id in self.parts.inputs[number].tail.ending(now) {
-                self.send_partial(number, id);
-            }
-            self.parts.inputs[number].tail.retire(now);
-            self.parts.inputs[number].tail.let_go_of_surplus(now);
-            self.parts.inputs[number].forget_joined_files();
-        }
-    }
-
-    /// Sends the unterminated last line of a file whose life, or ours, is at its end. False: there
-    /// was no memory for it, or the line is complete by now.
-    fn send_partial(&mut self, number: usize, id: FileId) -> bool {
-        let input = &mut self.parts.inputs[number];
-        let Some(tag) = input.tail.file(id).map(|file| file.tag.clone()) else {
-            return true;
-        };
-        let route = self.route(number, &tag);
-        let input = &mut self.parts.inputs[number];
-        let lent =
-            Lent { buffer: &mut self.parts.buffer, filters: &mut self.parts.filters, pace: None };
-        match input.take_partial(id, &route, lent) {
-            Turn::AtEnd => true,
-            Turn::More => {
-                input.tail.has_more(id);
-                false
-            }
-            Turn::NoRoom => {
-                input.chunks.seal_all(Sealing::MemoryShort, Instant::now());
-                false
-            }
-        }
-    }
+    // === Positions
 
     fn save_positions(&mut self, now: Instant) {
         if !self.positions_changed || now < self.next_save || self.parts.stores.is_empty() {
@@ -639,156 +404,16 @@ impl Ingest {
         }
     }
 
-    // === Stopping
+    // === The open chunks of every input
 
-    /// Whether the process may end: everything taken in is settled. Ends the intake on the way.
-    fn is_finished(&mut self, now: Instant) -> bool {
-        if self.is_abandoned {
-            return true;
-        }
-        let has_marker = self.parts.exit_when.as_ref().is_some_and(|marker| marker.exists());
-        if has_marker || self.parts.inputs.iter_mut().any(Input::has_read_all_it_wants) {
-            self.parts.controls.stop();
-        }
-        if !self.parts.controls.is_stopping() {
-            return false;
-        }
-        let drain = self.parts.drain.started(now);
-        self.parts.controls.report_left(|| self.left());
-        if !self.intake_ended && (drain.must_end_intake(now) || self.is_quiet(now)) {
-            let has_sent_all = self.send_all_partials();
-            self.intake_ended = has_sent_all || drain.must_end_intake(now);
-        }
-        if !self.intake_ended {
-            return false;
-        }
-        self.parts.clients.iter().for_each(Frames::end_intake);
-        self.parts.clients.iter_mut().for_each(|clients| clients.look(now));
-        self.away == 0 && self.parts.clients.iter().all(Frames::is_done)
+    /// The open chunks of every input, in the order of their numbers.
+    fn all_chunks(&mut self) -> impl Iterator<Item = &mut OpenChunks> {
+        let files = self.parts.inputs.iter_mut().map(|input| &mut input.chunks);
+        files.chain(self.parts.clients.iter_mut().map(|clients| &mut clients.chunks))
     }
 
-    fn is_quiet(&mut self, now: Instant) -> bool {
-        let quiet = self.parts.drain.quiet(now);
-        let is_quiet = |input: &Input| input.tail.is_quiet(now, &quiet);
-        let have_said_all = self.parts.clients.iter().all(|clients| clients.is_quiet(now, &quiet));
-        if !have_said_all || !self.parts.inputs.iter().all(is_quiet) {
-            return false;
-        }
-        // Once more with our own eyes: a notice may be on its way.
-        self.hear_names();
-        for input in &mut self.parts.inputs {
-            input.tail.look_at_unwatched(now, true);
-        }
-        self.parts.inputs.iter().all(is_quiet)
-    }
-
-    fn send_all_partials(&mut self) -> bool {
-        let mut has_sent_all = true;
-        for number in 0..self.parts.inputs.len() {
-            self.parts.inputs[number].complete_all_messages();
-            has_sent_all &= self.send_messages(number);
-            for id in self.parts.inputs[number].tail.ids() {
-                has_sent_all &= self.send_partial(number, id);
-            }
-            self.parts.inputs[number].chunks.seal_all(Sealing::Stopping, Instant::now());
-        }
-        self.hand_over();
-        has_sent_all
-    }
-
-    /// What is not acknowledged yet, file by file.
-    fn left(&self) -> Vec<(PathBuf, u64)> {
-        let files = self.parts.inputs.iter().flat_map(|input| input.tail.files());
-        let files = files.map(|file| (file.path.to_path_buf(), file.unsettled()));
-        let frames = self.parts.clients.iter().flat_map(Frames::left);
-        let frames = frames.map(|(whose, bytes)| (PathBuf::from(whose), bytes));
-        files.chain(frames).filter(|(_, bytes)| *bytes > 0).collect()
-    }
-
-    fn finish(mut self) {
-        self.positions_changed = true;
-        self.next_save = Instant::now();
-        self.save_positions(Instant::now());
-        self.parts.controls.report_left(|| self.left());
-        if !self.is_abandoned {
-            self.balance();
-        }
-        self.parts.clients.iter_mut().for_each(Frames::finish);
-        self.say_what_became_of_frames();
-        for (store, _) in std::mem::take(&mut self.parts.stores) {
-            store.finish();
-        }
-    }
-
-    /// Says where every byte went. A difference is a fault of ours.
-    fn balance(&self) {
-        let accounts = self.accounts(self.seen());
-        if accounts.is_balanced() {
-            info!("bytes: {accounts}");
-        } else {
-            error!("bytes are unaccounted for, please report it: {accounts}");
-        }
-    }
-
-    // === Figures
-
-    /// Answers whoever asked. What each chunk is part of is settled between two rounds, so that
-    /// the accounts balance.
-    fn answer(&self) {
-        let asking = self.parts.controls.take_asking();
-        if asking.is_empty() || self.is_abandoned {
-            return;
-        }
-        let figures = self.figures();
-        asking.into_iter().for_each(|answer| answer(figures.clone()));
-    }
-
-    fn figures(&self) -> Figures {
-        let (inputs, seen) = (&self.parts.inputs, self.seen());
-        let files = || inputs.iter().flat_map(|input| input.tail.files());
-        let deleted = files().filter(|file| file.is_deleted && file.is_open());
-        Figures {
-            counters: self.parts.counters.each().collect(),
-            accounts: self.accounts(seen),
-            seen,
-            followed_files: files().count(),
-            open_files: files().filter(|file| file.is_open()).count(),
-            held_deleted: deleted.map(FollowedFile::size).sum(),
-            inputs: inputs.iter().map(Input::figures).collect(),
-        }
-    }
-
-    fn accounts(&self, seen: Seen) -> Accounts {
-        let inputs = &self.parts.inputs;
-        Accounts {
-            held_unread: inputs.iter().map(|input| input.tail.unread()).sum(),
-            held_in_memory: self.away_bytes
-                + inputs.iter().map(Input::bytes_in_memory).sum::<u64>(),
-            ..Accounts::of(&self.parts.counters, seen)
-        }
-    }
-
-    fn seen(&self) -> Seen {
-        let mut seen = Seen::default();
-        self.parts.inputs.iter().for_each(|input| seen += input.tail.seen());
-        seen
-    }
-
-    fn say_what_became_of_frames(&self) {
-        if self.parts.clients.is_empty() {
-            return;
-        }
-        let counters = &self.parts.counters;
-        info!(
-            "frames: {} taken, {} of them delivered; {} came again; {} refused; {} events came \
-             without `chunk`, {} of them are lost",
-            counters.frames.get(),
-            counters.frames_delivered.get(),
-            counters.frames_repeated.get(),
-            counters.frames_refused.get(),
-            counters.unconfirmed.get(),
-            counters.lost_stop.get(),
-        );
+    fn chunks(&mut self, number: usize) -> &mut OpenChunks {
+        chunks_of(&mut self.parts.inputs, &mut self.parts.clients, number)
     }
 
     // === Waiting
