@@ -292,9 +292,9 @@ mod tests {
             ("a.*.z", "/tmp/a/pod.log", "a.tmp.a.pod.log.z"),
             ("a/b.x", "/tmp/a/pod.log", "a/b.x"),
             ("k.*", "/t/..x/a b/we*rd:n.log", "k.t.x.a b.werd.n.log"),
-            ("k.*", "logs/a.log", "k.work.logs.a.log"),
+            ("k.*", "logs/a.log", "k.srv.logs.a.log"),
         ] {
-            let template = TagTemplate::compile(template, None, PathBuf::from("/work")).unwrap();
+            let template = TagTemplate::compile(template, None, PathBuf::from("/srv")).unwrap();
             let tag = template.tag_of(Path::new(path)).unwrap();
             assert_eq!(tag.as_str(), expected, "{template:?} for {path}");
         }
