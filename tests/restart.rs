@@ -9,10 +9,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
-
-use rustix::process::Signal;
 
 use support::tools::{needs_root, output_of};
 use support::{
@@ -85,9 +82,7 @@ fn a_generation_that_came_and_went_since_the_first_saving_is_found_after_a_kill(
     let told = with_db(&logs, &state, &fluentd);
     let agent = told.start();
     wait_until("positions were saved", || state.file("positions").exists());
-    // Whatever it has not done yet, it will not do.
-    agent.signal(Signal::STOP);
-    thread::park_timeout(Duration::from_millis(50));
+    agent.pause();
     logs.append_sequence("app.log", 0..10);
     logs.rename("app.log", "app.log.1");
     agent.kill();

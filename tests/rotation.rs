@@ -276,12 +276,12 @@ fn files_that_live_under_ten_milliseconds_arrive_or_are_counted_as_vanished() {
         logs.remove("app.log");
     }
     // While it stands still, nobody can open them.
-    agent.signal(Signal::STOP);
+    agent.pause();
     for number in 100..110 {
         logs.append_sequence("app.log", number..number + 1);
         logs.remove("app.log");
     }
-    agent.signal(Signal::CONT);
+    agent.resume();
     logs.append_sequence("app.log", 110..111);
     wait_until("the last has arrived", || arrived(&fluentd).contains(&110));
     let (status, log) = agent.stop_and_log();
@@ -298,7 +298,7 @@ fn generations_renamed_while_the_agent_stood_still_are_read_in_order() {
     let agent = Told::to_follow(&logs, &fluentd).start();
     agent.wait_until_watching();
     for round in 0..5 {
-        agent.signal(Signal::STOP);
+        agent.pause();
         for generation in round * 10..round * 10 + 10 {
             logs.append_sequence("app.log", generation * 10..generation * 10 + 10);
             rotate_chain(&logs);
@@ -306,7 +306,7 @@ fn generations_renamed_while_the_agent_stood_still_are_read_in_order() {
                 logs.rename("app.log.1", &format!("older.{generation}"));
             }
         }
-        agent.signal(Signal::CONT);
+        agent.resume();
         wait_for_all(&fluentd, round * 100 + 100);
     }
     assert_eq!(agent.stop(), 0);
@@ -329,7 +329,7 @@ fn with_a_twentieth_of_a_core_rotations_every_20_ms_lose_nothing() {
         let rest = if generation % 5 == 1 { 5 } else { 20 };
         thread::park_timeout(Duration::from_millis(rest));
     }
-    agent.signal(Signal::CONT);
+    agent.resume();
     wait_for_all(&fluentd, generation * 10);
     assert_eq!(agent.stop(), 0);
     assert_eq!(sorted(&fluentd), (0..generation * 10).collect::<Vec<_>>());
@@ -342,7 +342,7 @@ fn notices_that_overflow_are_made_up_for_by_a_listing() {
     let agent = Told::to_follow(&logs, &fluentd).input("Refresh_Interval 3600").start();
     writer.write_all(sequence(0..10).as_bytes()).unwrap();
     fluentd.wait_for_records(10, SOON);
-    agent.signal(Signal::STOP);
+    agent.pause();
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     for number in 0..limit.trim().parse::<u64>().unwrap() {
         fs::File::create(logs.file(&format!("unrelated.{number}"))).unwrap();
@@ -352,7 +352,7 @@ fn notices_that_overflow_are_made_up_for_by_a_listing() {
     logs.rename("app.log", "app.log.1");
     logs.append_sequence("app.log", 20..30);
     logs.append_sequence("new.log", 30..40);
-    agent.signal(Signal::CONT);
+    agent.resume();
     wait_for_all(&fluentd, 40);
     logs.append_sequence("new.log", 40..50);
     wait_for_all(&fluentd, 50);

@@ -9,7 +9,6 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
 use support::{FakeFluentd, LogDir, SOON, Told, arrived, sequence, wait_until};
 
 /// The number before a word in the line that says where every byte went.
@@ -91,10 +90,10 @@ fn truncated_and_regrown_past_the_position_before_anyone_looked_it_is_read_from_
         let first = round * 1000;
         // Each time longer than before, and once of exactly the same length.
         let count = if round == 5 { 140 } else { 100 + round * 10 };
-        agent.signal(Signal::STOP);
+        agent.pause();
         logs.truncate("app.log", 0);
         writer.write_all(sequence(first..first + count).as_bytes()).unwrap();
-        agent.signal(Signal::CONT);
+        agent.resume();
         wait_until("all have arrived", || arrived(&fluentd).contains(&(first + count - 1)));
         let numbers = arrived(&fluentd);
         let of_this_round: Vec<_> = numbers.into_iter().filter(|n| *n >= first).collect();

@@ -257,6 +257,27 @@ impl TestAgent {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Stops it where it is. Whatever it has not done yet it does not do before `resume`.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        // The signal is on its way when `kill` has returned; a thread may do much before it stops.
+        wait_until("every thread has stopped", || self.threads_are_all_in_state('T'));
+    }
+
+    /// Lets it go on after `pause`.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn threads_are_all_in_state(&self, state: char) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let mut stats =
+            tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")));
+        // Before the state stands the name in brackets, which may hold anything.
+        stats
+            .all(|stat| stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with(state)))
+    }
+
     /// Asks for a stop, and gives the exit status. Every byte of every file must be accounted for.
     pub fn stop(self) -> i32 {
         let log = Arc::clone(&self.log);
