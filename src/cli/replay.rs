@@ -14,7 +14,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::oneshot;
 
 use super::exit::Exit;
@@ -241,20 +240,16 @@ fn summary(counters: &Counters, time: Duration) -> String {
     text
 }
 
-/// Draws a bar on stderr, if that is a terminal.
+/// Says on stderr how far it has come, if that is a terminal.
 async fn show_progress(counters: &Counters, size: u64) -> std::convert::Infallible {
     if !io::stderr().is_terminal() {
         return std::future::pending().await;
     }
-    let style = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-    let bar = ProgressBar::new(size);
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {
         ticks.tick().await;
-        bar.set_position(counters.bytes_read.get());
+        // Whatever is said next begins at the start of the line, and is longer.
+        eprint!("{} of {} MB\r", counters.bytes_read.get() / 1_000_000, size / 1_000_000);
     }
 }
 
