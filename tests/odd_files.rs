@@ -14,17 +14,9 @@ use std::time::{Duration, Instant};
 
 use support::tools::{needs_root, output_of};
 use support::{
-    FakeFluentd, LogDir, SOON, TestAgent, Told, arrived, assert_in_order, sequence, sorted,
-    wait_for_all, wait_until,
+    FakeFluentd, LogDir, SOON, Told, arrived, assert_in_order, sequence, sorted, wait_for_all,
+    wait_until,
 };
-
-/// Time on a processor so far.
-fn processor_time(agent: &TestAgent) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks: u64 = [fields[11], fields[12]].iter().map(|t| t.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
-}
 
 #[test]
 fn an_empty_file_and_one_of_two_bytes_are_followed_from_their_first_byte() {
@@ -64,11 +56,11 @@ fn ten_thousand_idle_files_take_little_memory_and_no_time() {
     let agent = Told::to_follow(&logs, &fluentd).input("Refresh_Interval 60").start();
     logs.append_sequence("0.log", 0..1);
     fluentd.wait_for_records(1, Duration::from_secs(60));
-    let before = processor_time(&agent);
+    let before = agent.processor_time();
     let start = Instant::now();
     wait_until("some time has passed", || start.elapsed() > Duration::from_secs(5));
     // The kernel counts in steps of 10 ms.
-    assert!(processor_time(&agent) - before <= Duration::from_millis(20));
+    assert!(agent.processor_time() - before <= Duration::from_millis(20));
     assert!(agent.peak_memory() < 32 << 20, "{}", agent.peak_memory());
     logs.append_sequence("9999.log", 1..2);
     fluentd.wait_for_records(2, SOON);
