@@ -3,19 +3,22 @@
 
 mod support;
 
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log_ambassador::model::Secret;
+use log_ambassador::protocol::handshake::{Credentials, Helo};
 use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 use support::client::{connect_when_ready, entry, forward, packed, packed_with};
 use support::expected::LOGS;
 use support::{
-    Client, Event, FakeFluentd, LogDir, ReservedPort, SOON, TestAgent, TestCa, Told, peers, vectors,
+    Client, Event, FakeFluentd, LogDir, ReservedPort, SOON, TestAgent, TestCa, Told, peers,
+    vectors, wait_until,
 };
 
 /// An agent that listens on a port of its own, and how to reach it.
@@ -632,4 +635,73 @@ fn tls_lets_in_whom_it_should_and_mutual_tls_nobody_else() {
     client.kill().unwrap();
     client.wait().unwrap();
     assert_eq!(fluentd.record_count(), 20);
+}
+
+/// Fluentd looks every second whether we are there, with a whole handshake if there is a key.
+#[test]
+fn connections_that_only_look_whether_we_are_there_are_no_matter() {
+    let fluentd = FakeFluentd::start();
+    let keys = ["Shared_Key s3cr3t-key", "Self_Hostname server", "Mem_Buf_Limit 1MB"];
+    let listening = listen_with(&fluentd, &keys);
+    let shown = Credentials {
+        name: "client".to_owned(),
+        shared_key: Secret::new("s3cr3t-key"),
+        user: None,
+    };
+    // More than there is room for at a time: none of them stays.
+    for number in 0..200 {
+        let mut stream = TcpStream::connect(listening.address).unwrap();
+        if number % 2 == 0 {
+            continue;
+        }
+        let mut helo = [0; 512];
+        let count = stream.read(&mut helo).unwrap();
+        let mut ping = Vec::new();
+        let awaiting = Helo::decode(&helo[..count]).unwrap().answer(&shown, [7; 16], &mut ping);
+        stream.write_all(&ping).unwrap();
+        let mut pong = [0; 512];
+        let count = stream.read(&mut pong).unwrap();
+        awaiting.check(&pong[..count]).unwrap();
+    }
+    let (status, log) = listening.agent.stop_and_log();
+    assert_eq!(status, 0);
+    assert!(!log.contains("[ warn]"), "{log}");
+}
+
+#[test]
+fn refusals_and_what_is_left_out_are_counted_by_reason() {
+    let (fluentd, http) = (FakeFluentd::start(), ReservedPort::new(0));
+    let (told, port) = told(&fluentd, &["Mem_Buf_Limit 1MB"]);
+    let told = told.service("HTTP_Server On").service("HTTP_Listen 127.0.0.1");
+    let told = told.service(&format!("HTTP_Port {}", http.address().port()));
+    let listening = start(&told, port);
+    let too_large = b"\x93\xa1t\xc6\x7f\xff\xff\xff".to_vec();
+    for bytes in [too_large, vectors::named("packed_trunc").bytes.clone(), b"GET /".to_vec()] {
+        let mut client = listening.connect();
+        client.send(&bytes);
+        client.expect_refusal(SOON);
+    }
+    let mut cut_off = listening.connect();
+    cut_off.send(b"\x93\xa1t");
+    drop(cut_off);
+    let mut metrics = listening.connect();
+    metrics.send(b"\x93\xa1t\xc4\x01\x80\x82\xadfluent_signal\x01\xa5chunk\xa3one");
+    metrics.expect_ack("one", SOON);
+    let page = || {
+        let mut stream = TcpStream::connect(http.address()).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: pod\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
+    };
+    for line in [
+        "log_ambassador_refused_total{reason=\"too_large\"} 1",
+        "log_ambassador_refused_total{reason=\"malformed\"} 2",
+        "log_ambassador_refused_total{reason=\"cut_off\"} 1",
+        "log_ambassador_refused_total{reason=\"client\"} 0",
+        "log_ambassador_frames_ignored_total 1",
+    ] {
+        wait_until(line, || page().lines().any(|other| other == line));
+    }
+    assert_eq!(listening.agent.stop(), 0);
 }

@@ -316,3 +316,34 @@ fn a_port_that_is_taken_stops_the_start_and_names_the_key() {
     agent.wait_for_log("write another HTTP_Port");
     assert_eq!(agent.status(SOON), 1);
 }
+
+#[test]
+fn failures_of_connections_are_counted_by_reason() {
+    for (fluentd, reason) in [
+        (FakeFluentd::start().never_acknowledges(), "ack"),
+        (FakeFluentd::start().acknowledges_another_chunk(), "answer"),
+        (FakeFluentd::start().greets_with_helo(), "answer"),
+        (FakeFluentd::start().hangs_up_instead_of_acks(1), "closed"),
+        (FakeFluentd::start().resets_in_mid_frame(1), "broken"),
+        (FakeFluentd::start().demands_key("other"), "handshake"),
+        (FakeFluentd::start(), "connect"),
+        (FakeFluentd::start(), "resolve"),
+    ] {
+        let logs = LogDir::new();
+        logs.append_sequence("app.log", 0..10);
+        let mut told = Told::to_follow(&logs, &fluentd).output("net.io_timeout 1");
+        told = match reason {
+            "handshake" => told.output("Shared_Key k3y"),
+            "resolve" => told.host("no-such-host.invalid"),
+            "connect" => {
+                fluentd.stop();
+                told
+            }
+            _ => told,
+        };
+        let served = Served::start(told);
+        let sample = format!("connection_failures_total{{reason=\"{reason}\"}}");
+        wait_until(&sample, || served.metrics().ours(&sample) > 0);
+        served.agent.kill();
+    }
+}

@@ -5,10 +5,13 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use log_ambassador::model::cursor::Scanner;
 use serde_json::{Value as Json, json};
-use support::{FakeFluentd, LogDir, SOON, TestCa, Told, wait_until};
+use support::{FakeFluentd, LogDir, ReservedPort, SOON, TestCa, Told, wait_until};
 
 /// Two hundred lines, each with a time of its own, in one file.
 fn logs_with_lines() -> LogDir {
@@ -89,14 +92,40 @@ fn nothing_is_sent_to_a_receiver_that_does_not_prove_that_it_knows_the_key() {
     for (fluentd, part) in [
         (FakeFluentd::start().does_not_know_the_key(), "does not know our shared key"),
         (FakeFluentd::start().closes_instead_of_pong(), "instead of answering our PING"),
-        (FakeFluentd::start().never_answers_ping(), "did not answer our PING within 5s"),
+        (FakeFluentd::start().never_answers_ping(), "did not answer our PING within 1s"),
         (FakeFluentd::start().calls_itself("pod-1.client"), "another Self_Hostname"),
     ] {
         let fluentd = fluentd.demands_key("k3y");
-        let told = Told::to_follow(&logs_with_lines(), &fluentd).output("Shared_Key k3y");
-        complaint(&told, part);
+        let logs = logs_with_lines();
+        let told = Told::to_follow(&logs, &fluentd).output("net.connect_timeout 1");
+        let agent = told.output("Shared_Key k3y").start();
+        agent.wait_for_log(part);
+        // A connection that failed is not used again: Fluent Bit sends on it, in clear.
+        fluentd.wait_for_connections(4, SOON);
         assert_eq!(fluentd.record_count(), 0, "{part}");
     }
+}
+
+/// Fluent Bit's server reads a PING at once, and throws away what came with it.
+#[test]
+fn a_ping_comes_in_one_piece_and_nothing_before_the_pong() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (logs, elsewhere) = (logs_with_lines(), FakeFluentd::start());
+    let told = Told::to_follow(&logs, &elsewhere).port(listener.local_addr().unwrap().port());
+    let agent = told.output("Shared_Key k3y").output("net.connect_timeout 1").start();
+    for _ in 0..3 {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"\x92\xa4HELO\x81\xa5nonce\xa41234").unwrap();
+        stream.peek(&mut [0]).unwrap();
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).unwrap();
+        let ping = Scanner::new().scan(&bytes[..count]).unwrap();
+        assert_eq!(ping, Some(count), "{:?}", bytes[..count].escape_ascii().to_string());
+        assert!(count <= 512, "Fluentd reads no more at once");
+        let rest = stream.read(&mut bytes).unwrap();
+        assert_eq!(rest, 0, "it waits, and leaves");
+    }
+    agent.kill();
 }
 
 #[test]
@@ -251,9 +280,13 @@ fn no_secret_is_ever_printed() {
     let (logs, fluentd) = (logs_with_lines(), FakeFluentd::start().speaks_tls(ca.server("x")));
     let fluentd = fluentd.demands_key("t0p-right").demands_user("alice", "t0p-pw");
     ca.write("us", "us.example");
+    let http = ReservedPort::new(0);
     let told = |key: &str| {
         with_tls(Told::to_follow(&logs, &fluentd), &ca)
             .service("Log_Level trace")
+            .service("HTTP_Server On")
+            .service("HTTP_Listen 127.0.0.1")
+            .service(&format!("HTTP_Port {}", http.address().port()))
             .output(&format!("tls.crt_file {}", ca.file("us.crt").display()))
             .output(&format!("tls.key_file {}", ca.file("us.key").display()))
             .output("tls.key_passwd t0p-passwd")
@@ -265,11 +298,19 @@ fn no_secret_is_ever_printed() {
     let wrong = complaint(&told("t0p-wrong"), "as Shared_Key");
     let agent = told("t0p-right").start();
     fluentd.wait_for_records(200, SOON);
+    let pages = ["/metrics", "/api/v1/metrics", "/api/v2/metrics/prometheus", "/"].map(|path| {
+        let mut stream = TcpStream::connect(http.address()).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: pod\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+        page
+    });
     let (status, right) = agent.stop_and_log();
     assert_eq!(status, 0);
     assert!(right.contains("shook hands") && right.contains("TLS is up"), "at trace: {right}");
     let broken = told("t0p-right").output("Shared_Key_File /x").output("Compress t0p");
-    for said in [wrong, right, told("t0p-right").check(), broken.check()] {
+    for said in [wrong, right, told("t0p-right").check(), broken.check()].iter().chain(&pages) {
         assert!(!said.contains("t0p-"), "{said}");
         assert!(!said.is_empty());
     }
@@ -352,6 +393,7 @@ fn a_unix_socket_is_as_good_as_a_port() {
     let told = Told::to_follow(&logs, &fluentd).output(&format!("Unix_Path {}", path.display()));
     let agent = told.start();
     agent.wait_for_log("fluentd.sock: No such file");
+    assert!(!agent.log().contains("127.0.0.1"), "there is no host: {}", agent.log());
     let fluentd = fluentd.demands_key("k3y").listens_at(&path);
     agent.wait_for_log("set Shared_Key in this output");
     agent.kill();
@@ -359,7 +401,10 @@ fn a_unix_socket_is_as_good_as_a_port() {
     fluentd.faults_of_those_who_left(SOON);
     let agent = told.output("Shared_Key k3y").start();
     fluentd.wait_for_records(200, SOON);
-    assert_eq!(agent.stop(), 0);
+    let (status, log) = agent.stop_and_log();
+    assert_eq!(status, 0);
+    let line = log.lines().find(|line| line.contains("] connected")).unwrap();
+    assert!(line.contains("fluentd.sock") && !line.contains("24224"), "{line}");
 }
 
 #[test]

@@ -743,7 +743,12 @@ pub const NETWORK: Group = Group {
     title: "network of an [OUTPUT]",
     scope: Scope::Plugin,
     keys: &[
-        obeyed("net.connect_timeout", Kind::Time, "5s", "how long a connection may take"),
+        obeyed(
+            "net.connect_timeout",
+            Kind::Time,
+            "5s",
+            "how long a connection with its TLS may take, and then each answer of the handshake",
+        ),
         noted(
             "net.connect_timeout_log_error",
             Kind::Boolean,

@@ -904,6 +904,17 @@ mod tests {
         }
     }
 
+    /// What a panic or a trace could show.
+    #[test]
+    fn no_debug_form_of_the_configuration_shows_a_secret() {
+        let path = "fixtures/config/right/everything.conf";
+        let secrets = std::fs::read_to_string(path).unwrap().matches("s3cr3t").count();
+        let config = loaded(path).config;
+        for shown in [format!("{config:?}"), format!("{config:#?}")] {
+            assert!(secrets > 4 && shown.contains("alice") && !shown.contains("s3cr3t"), "{shown}");
+        }
+    }
+
     #[test]
     fn the_log_level_of_the_environment_wins() {
         for (text, expected, warnings) in

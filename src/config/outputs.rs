@@ -18,6 +18,7 @@ use super::values::Values;
 use crate::forward::settings::{Keepalive, Probes, Security};
 use crate::forward::{Backoff, IpVersion, RetryLimit, Settings, TagTemplate};
 use crate::model::{Codec, Pattern, units};
+use crate::tls;
 
 static GROUPS: &[&Group] = &[&OUTPUT, &NETWORK, &TLS, &FORWARD];
 
@@ -90,8 +91,25 @@ pub(super) fn read_connection(
 ) {
     settings.require_ack = values.boolean("Require_ack_response").unwrap_or(settings.require_ack);
     settings.tls = read_tls(values, settings.tls.take(), report);
+    note_any_name(settings.tls.as_ref(), values, report);
     settings.security = read_security(values, settings.security.take(), host_name, report);
     read_form(settings, values, report);
+}
+
+/// As in Fluent Bit, names are not verified unless that is written. With a CA of one's own that is
+/// one thing; with those that everybody trusts, everybody who has a certificate is taken.
+fn note_any_name(tls: Option<&tls::Settings>, values: &Values, report: &mut Report) {
+    let takes_any = |tls: &&tls::Settings| {
+        tls.verify && !tls.verify_hostname && tls.ca_file.is_none() && tls.ca_path.is_none()
+    };
+    if tls.filter(takes_any).is_none() || values.find("tls.verify_hostname").is_some() {
+        return;
+    }
+    if let Some(found) = values.find("tls") {
+        let message = "any server is taken whose certificate the system trusts, whatever its name; \
+                       write 'tls.verify_hostname on', or the receiver's CA as tls.ca_file";
+        report.note(&found.place, message);
+    }
 }
 
 /// Beyond a few connections, one thread is what bounds the rate.

@@ -12,18 +12,14 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
 use super::greet::shake_hands;
-use super::settings::Probes;
 use super::wire::{Socket, Wire};
-use super::{Failure, Settings};
+use super::{Failure, Settings, vitals};
 use crate::tls;
 
-/// How long bytes may stay unconfirmed by the peer's kernel before the connection counts as dead.
-const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// How long a look-up of the name may take.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 /// Stands for the address that a Unix socket has not.
@@ -72,7 +68,9 @@ impl Connector {
             answer: format!("{}: {answer}", self.settings.peer(address)),
         })?;
         let keepalive = match &self.settings.security {
-            Some(security) => shake_hands(&mut wire, security, salt()).await?,
+            Some(security) => {
+                shake_hands(&mut wire, security, salt(), self.settings.connect_timeout).await?
+            }
             None => true,
         };
         Ok(Link { wire, keepalive })
@@ -173,26 +171,13 @@ async fn connect_to(address: SocketAddr, settings: &Settings) -> io::Result<TcpS
     }
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
-    notice_death(&stream, settings.probes)?;
+    vitals::notice_death(&stream, settings.probes)?;
     Ok(stream)
-}
-
-/// A dead network and a slow receiver are told apart by the kernel: one that no longer answers is
-/// closed, one that answers and takes its time is waited for.
-fn notice_death(stream: &TcpStream, probes: Probes) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new()
-        .with_time(probes.time)
-        .with_interval(probes.interval)
-        .with_retries(probes.count);
-    socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(DEAD_AFTER))?;
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use socket2::SockRef;
     use tokio::net::TcpListener;
 
     use super::*;

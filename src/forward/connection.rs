@@ -20,7 +20,7 @@ use super::connect::Link;
 use super::lane::Queue;
 use super::pending::Pending;
 use super::wire::Wire;
-use super::{Failure, Settings, broken};
+use super::{Failure, Settings, broken, vitals};
 use crate::protocol::ack::AckDecoder;
 use crate::protocol::frame::{self, ChunkId, Tail};
 use crate::protocol::seconds::with_whole_seconds;
@@ -45,6 +45,8 @@ pub(super) struct Connection<'a> {
     frames_left: Option<u64>,
     /// When it last had something to do.
     busy: Instant,
+    /// When something last came back, was first waited for, or it was looked at why nothing does.
+    heard: Instant,
     /// Entries in another form than the chunk has, while they are sent.
     reshaped: Vec<u8>,
 }
@@ -87,6 +89,7 @@ impl<'a> Connection<'a> {
             recent: VecDeque::new(),
             frames_left: if link.keepalive { settings.keepalive.frames } else { Some(1) },
             busy: Instant::now(),
+            heard: Instant::now(),
             reshaped: Vec::new(),
         }
     }
@@ -129,6 +132,9 @@ impl<'a> Connection<'a> {
         let Some(pending) = queue.take() else {
             return;
         };
+        if self.is_idle() {
+            self.heard = Instant::now();
+        }
         self.outgoing = Some(self.frame(pending));
         self.frames_left = self.frames_left.map(|frames| frames - 1);
         self.busy = Instant::now();
@@ -161,7 +167,8 @@ impl<'a> Connection<'a> {
 
     async fn step(&mut self, queue: &Queue) -> Result<(), Failure> {
         let (deadline, missed) = self.next_deadline();
-        let may_begin = self.may_begin();
+        let (may_begin, is_waiting) = (self.may_begin(), !self.is_idle());
+        let review = self.heard + vitals::REVIEW_AFTER;
         tokio::select! {
             // Losing is harmless: what was written is counted, and what was read is with `acks`.
             progress = poll_fn(|cx| self.poll_progress(cx, queue)) => progress?,
@@ -169,8 +176,18 @@ impl<'a> Connection<'a> {
             () = queue.changed(), if may_begin => {}
             // Losing is harmless: the deadline is worked out anew.
             () = sleep_until(deadline) => return Err(missed),
+            // Losing is harmless: so is this one.
+            () = sleep_until(review), if is_waiting => self.review(),
         }
         Ok(())
+    }
+
+    /// Nothing comes back: is the receiver there?
+    fn review(&mut self) {
+        self.heard = Instant::now();
+        if let Some(stream) = self.wire.tcp() {
+            vitals::review(stream);
+        }
     }
 
     /// Writes and reads what can be.
@@ -228,6 +245,7 @@ impl<'a> Connection<'a> {
                 }
             }
             has_read = true;
+            self.heard = Instant::now();
             self.wire.confirm_at_once();
             // Before the next read: what came before a close still counts.
             self.take_acks(queue)?;
@@ -306,8 +324,9 @@ impl Outgoing {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+    use super::super::connect::Connector;
     use super::super::wire::Socket;
     use super::*;
     use crate::buffer::{Budget, Delivery, Home, OpenChunk};
@@ -344,6 +363,29 @@ mod tests {
 
     fn settings() -> Settings {
         Settings::new("forward.0", "127.0.0.1", 1)
+    }
+
+    /// The kernel would give up after 8 s, though the other side's answers every probe.
+    #[tokio::test]
+    async fn a_receiver_that_has_no_room_is_waited_for_as_long_as_the_limits_say() {
+        let limit = Duration::from_secs(11);
+        let settings = Settings { io_timeout: limit, ack_timeout: limit, ..settings() };
+        let run = async |size| {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = socket.listen(1).unwrap();
+            let address = listener.local_addr().unwrap();
+            let link = Connector::new(&settings).unwrap().open(address).await.unwrap();
+            let queue = queue_of(&settings, address, vec![delivery(1, size)]);
+            let silent = listener.accept().await.unwrap();
+            let ended = Connection::new(link, &settings).run(&queue).await;
+            drop(silent);
+            ended.failure
+        };
+        let (stalled, unread) = tokio::join!(run(30_000_000), run(30_000));
+        assert!(matches!(stalled, Failure::Stalled { .. }), "{stalled}");
+        assert!(matches!(unread, Failure::NoAck { .. }), "{unread}");
     }
 
     #[tokio::test]

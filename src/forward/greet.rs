@@ -14,21 +14,19 @@ use super::{Failure, broken};
 use crate::model::Secret;
 use crate::protocol::handshake::{Credentials, HELO, Helo, MessageReader, PONG, Random, User};
 
-/// How long each message of the server may take.
-const LIMIT: Duration = Duration::from_secs(5);
-
-/// Shakes hands. False: the server closes the connection after each frame that it answers.
+/// Shakes hands; each message of the server may take `limit`. False: the server closes the connection after each frame that it answers.
 pub(super) async fn shake_hands(
     wire: &mut Wire,
     security: &Security,
     salt: Random,
+    limit: Duration,
 ) -> Result<bool, Failure> {
     // Read anew for each connection: a Secret that Kubernetes has replaced holds at once.
     let credentials = security.read()?;
     let mut reader = MessageReader::default();
-    let helo = match timeout(LIMIT, next_message(wire, &mut reader, HELO)).await {
+    let helo = match timeout(limit, next_message(wire, &mut reader, HELO)).await {
         Ok(helo) => Helo::decode(&helo?)?,
-        Err(_) => return Err(Failure::NoHelo { limit: LIMIT }),
+        Err(_) => return Err(Failure::NoHelo { limit }),
     };
     let mut ping = Vec::new();
     let awaiting = helo.answer(&credentials, salt, &mut ping);
@@ -36,10 +34,10 @@ pub(super) async fn shake_hands(
         wire.write_all(&ping).await.map_err(broken)?;
         next_message(wire, &mut reader, PONG).await
     };
-    let pong = match timeout(LIMIT, exchange).await {
+    let pong = match timeout(limit, exchange).await {
         Ok(Err(Failure::Closed)) => return Err(Failure::ClosedInsteadOfPong),
         Ok(pong) => pong?,
-        Err(_) => return Err(Failure::NoPong { limit: LIMIT }),
+        Err(_) => return Err(Failure::NoPong { limit }),
     };
     let session = awaiting.check(&pong)?;
     tracing::debug!(server = %session.server, keepalive = session.keepalive, "shook hands");

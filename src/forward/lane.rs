@@ -82,6 +82,10 @@ impl Common {
         self.dispatch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn count(&self, failure: &Failure) {
+        failure.count(&self.counters);
+    }
+
     fn due(&self, thing: Mention) -> Option<u64> {
         let mut mentions = self.mentions.lock().unwrap_or_else(PoisonError::into_inner);
         mentions.due(thing, Instant::now())
@@ -136,14 +140,9 @@ impl Common {
             return false;
         };
         let name = &self.settings.name;
-        let advice = match failure {
-            Failure::NoAck { .. } if *is_silent => {
-                format!(
-                    "; {}:{} reads and has never acknowledged anything: if it never does, write `Require_ack_response Off`",
-                    settings.host, settings.port
-                )
-            }
-            _ => String::new(),
+        let advice = match is_silent {
+            true => advice_on_silence(failure, peer),
+            false => String::new(),
         };
         let then = match elsewhere {
             true => "go to another node".to_owned(),
@@ -151,11 +150,18 @@ impl Common {
         };
         match first {
             Some(id) => warn!(
-                host = %settings.host, port = settings.port, peer, times, waiting,
+                host = settings.host(),
+                port = settings.port(),
+                peer,
+                times,
+                waiting,
                 "[output:forward:{name}] failed to flush chunk '{id}', {then}: {failure}{advice}"
             ),
             None => warn!(
-                host = %settings.host, port = settings.port, peer, times,
+                host = settings.host(),
+                port = settings.port(),
+                peer,
+                times,
                 "[output:forward:{name}] no connection, retry in {:.1} seconds: {failure}{advice}",
                 wait.as_secs_f64()
             ),
@@ -285,7 +291,7 @@ impl Lane {
         let is_due = common.due(Mention::Connected(self.queue.peer.clone())).is_some();
         if std::mem::take(&mut self.said_broken) || is_due {
             info!(
-                host = %self.settings.host, port = self.settings.port, peer = %self.queue.peer,
+                host = self.settings.host(), port = self.settings.port(), peer = %self.queue.peer,
                 "[output:forward:{}] connected", common.settings.name
             );
         }
@@ -294,12 +300,26 @@ impl Lane {
     fn take_stock(&mut self, Ended { failure, unconfirmed, .. }: Ended) {
         let common = &self.queue.common;
         common.counters.chunks_resent.add(unconfirmed.len() as u64);
+        common.count(&failure);
         let setback = common.dispatch().end(self.queue.id, &failure, unconfirmed, Instant::now());
         common.tell_of_losses();
         if let Some(setback) = setback {
             self.said_broken |=
                 common.tell_of(&failure, &self.queue.peer, &self.settings, &setback);
         }
+    }
+}
+
+/// What may be the reason when a receiver has never acknowledged anything.
+fn advice_on_silence(failure: &Failure, peer: &str) -> String {
+    match failure {
+        Failure::NoAck { .. } => format!(
+            "; {peer} reads and has never acknowledged anything: if it never does, write `Require_ack_response Off`"
+        ),
+        failure if failure.is_refusal() => format!(
+            "; {peer} has never acknowledged anything: it may not speak the forward protocol, or not know `Compress`, or want TLS ('tls on')"
+        ),
+        _ => String::new(),
     }
 }
 

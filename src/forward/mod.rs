@@ -27,6 +27,7 @@ mod probe;
 mod retag;
 pub mod settings;
 mod upstream;
+mod vitals;
 mod wire;
 
 use std::io;
@@ -38,6 +39,7 @@ pub use self::probe::{Finding, probe};
 pub use self::retag::{AsksForRecord, TagTemplate};
 pub use self::settings::{Backoff, IpVersion, Node, RetryLimit, Settings};
 pub use self::upstream::{Upstream, try_files};
+use crate::model::Counters;
 use crate::protocol::ack::AckError;
 use crate::protocol::handshake::HandshakeError;
 use crate::secrets::SecretError;
@@ -127,6 +129,27 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Counts it by its reason.
+    fn count(&self, counters: &Counters) {
+        let counter = match self {
+            Self::Resolve { .. } => &counters.failed_resolve,
+            Self::Connect { .. } => &counters.failed_connect,
+            Self::Secret(_)
+            | Self::NoHelo { .. }
+            | Self::NoPong { .. }
+            | Self::ClosedInsteadOfPong
+            | Self::Handshake(_) => &counters.failed_handshake,
+            Self::Tls { .. } => &counters.failed_tls,
+            Self::Stalled { .. } => &counters.failed_write,
+            Self::NoAck { .. } => &counters.failed_ack,
+            Self::ForeignAck { .. } | Self::BadAck(_) => &counters.failed_answer,
+            Self::Closed => &counters.failed_closed,
+            Self::Broken(_) => &counters.failed_broken,
+            Self::Served => return,
+        };
+        counter.add(1);
+    }
+
     /// Whether the first chunk that was on the way may be the reason: the receiver was there, and
     /// ended the connection or never answered. (Fluentd drops what is above `chunk_size_limit` and
     /// stays open.)
@@ -150,5 +173,30 @@ fn broken(error: io::Error) -> Failure {
         // cut off by that, because each is a whole value.
         None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::Closed,
         None => Failure::Broken(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_counted_under_its_reason_and_a_good_end_under_none() {
+        let counters = Counters::default();
+        let limit = Duration::from_secs(1);
+        for (failure, counted) in [
+            (Failure::Stalled { limit }, "failed_write"),
+            (Failure::NoAck { limit }, "failed_ack"),
+            (Failure::NoHelo { limit }, "failed_handshake"),
+            (Failure::NoPong { limit }, "failed_handshake"),
+            (Failure::Tls { reason: String::new() }, "failed_tls"),
+            (Failure::Served, ""),
+        ] {
+            let before: Vec<_> = counters.each().collect();
+            failure.count(&counters);
+            let grown = counters.each().zip(before).filter(|(now, before)| now != before);
+            let names: Vec<&str> = grown.map(|(now, _)| now.name).collect();
+            assert_eq!(names.concat(), counted, "{failure}");
+        }
     }
 }

@@ -92,6 +92,7 @@ impl Node {
 
     /// No address is known. How long to wait before the next try.
     fn set_back(&self, failure: &Failure, tries: u32) -> Duration {
+        self.common.count(failure);
         let mut dispatch = self.common.dispatch();
         let (waiting, first) = dispatch.fail_strays(Instant::now());
         let wait = self.settings.backoff.wait(tries, dispatch.throw_dice());

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::field::{DisplayValue, display};
+
 use super::TagTemplate;
 use crate::model::{Codec, Pattern};
 use crate::secrets::Source;
@@ -50,7 +52,8 @@ pub struct Settings {
     pub backoff: Backoff,
     /// `scheduler.base`, for the shortest time in which Fluent Bit gives a chunk up.
     pub scheduler_base: Duration,
-    /// `net.connect_timeout`: name look-up excluded.
+    /// `net.connect_timeout`: how long a connection with its TLS may take, and then each message
+    /// of the handshake. Name look-up excluded.
     pub connect_timeout: Duration,
     /// `net.io_timeout`: how long not one byte of a write may be accepted.
     pub io_timeout: Duration,
@@ -174,6 +177,16 @@ impl Settings {
             Some(path) => path.display().to_string(),
             None => address.to_string(),
         }
+    }
+
+    /// `Host`, if that is where it connects to.
+    pub(super) fn host(&self) -> Option<DisplayValue<&str>> {
+        self.unix_path.is_none().then_some(display(&self.host))
+    }
+
+    /// `Port`, if that is where it connects to.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.unix_path.is_none().then_some(self.port)
     }
 
     /// An output to `host:port` that takes every tag, with every other key unwritten.

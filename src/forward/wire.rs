@@ -39,6 +39,14 @@ impl Wire {
         }
     }
 
+    /// The connection as the kernel knows it, if it can be cut off by a network.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match self.socket() {
+            Socket::Tcp(stream) => Some(stream),
+            Socket::Unix(_) => None,
+        }
+    }
+
     /// What was agreed on, inside TLS.
     pub(super) fn tls_version(&self) -> Option<ProtocolVersion> {
         match self {
@@ -53,7 +61,7 @@ impl Wire {
     /// this back by itself, so it is asked for at every read.
     pub(super) fn confirm_at_once(&self) {
         #[cfg(target_os = "linux")]
-        if let Socket::Tcp(stream) = self.socket()
+        if let Some(stream) = self.tcp()
             && let Err(error) = socket2::SockRef::from(stream).set_tcp_quickack(true)
         {
             tracing::debug!(%error, "cannot switch delayed confirmations off");

@@ -30,23 +30,56 @@ pub(super) fn page(figures: &Figures, outputs: &[Output], times: Times) -> Strin
     text.0
 }
 
+/// Counters that are one family with a reason: what their names begin and end with.
+struct ByReason {
+    before: &'static str,
+    after: &'static str,
+    family: &'static str,
+    help: &'static str,
+}
+
+const BY_REASON: [ByReason; 3] = [
+    ByReason {
+        before: "lost_",
+        after: "_bytes",
+        family: "log_ambassador_lost_bytes_total",
+        help: "Bytes of files that were lost, by reason.",
+    },
+    ByReason {
+        before: "failed_",
+        after: "",
+        family: "log_ambassador_connection_failures_total",
+        help: "Connections to receivers that could not be made or did not end well, by reason.",
+    },
+    ByReason {
+        before: "refused_",
+        after: "",
+        family: "log_ambassador_refused_total",
+        help: "Frames of clients that were refused, and clients that were not let in, by reason.",
+    },
+];
+
 fn counters(text: &mut Text, counters: &[Counted]) {
-    for counted in counters.iter().filter(|counted| reason(counted).is_none()) {
+    let has_reason = |counted: &Counted| BY_REASON.iter().any(|by| by.reason(counted).is_some());
+    for counted in counters.iter().filter(|counted| !has_reason(counted)) {
         let name = format!("log_ambassador_{}_total", counted.name);
         text.family(&name, "counter", counted.help).sample(&[], counted.value);
     }
-    let help = "Bytes of files that were lost, by reason.";
-    let mut lost = text.family("log_ambassador_lost_bytes_total", "counter", help);
-    for counted in counters {
-        if let Some(reason) = reason(counted) {
-            lost.sample(&[("reason", reason)], counted.value);
+    for by in BY_REASON {
+        let mut family = text.family(by.family, "counter", by.help);
+        for counted in counters {
+            if let Some(reason) = by.reason(counted) {
+                family.sample(&[("reason", reason)], counted.value);
+            }
         }
     }
 }
 
-/// Why bytes are lost, if that is what it counts.
-fn reason(counted: &Counted) -> Option<&'static str> {
-    counted.name.strip_prefix("lost_")?.strip_suffix("_bytes")
+impl ByReason {
+    /// Why, if that is what it counts.
+    fn reason(&self, counted: &Counted) -> Option<&'static str> {
+        counted.name.strip_prefix(self.before)?.strip_suffix(self.after)
+    }
 }
 
 fn gauges(text: &mut Text, figures: &Figures) {
@@ -183,6 +216,7 @@ mod tests {
         let counters = Counters::default();
         counters.lines.add(7);
         counters.lost_truncated_bytes.add(5);
+        counters.failed_ack.add(2);
         let input = InputFigures { name: "a\"b\\c".to_owned(), records: 7, ..Default::default() };
         let figures = Figures {
             counters: counters.each().collect(),
@@ -227,6 +261,8 @@ mod tests {
             "log_ambassador_lines_total 7",
             "log_ambassador_lost_bytes_total{reason=\"truncated\"} 5",
             "log_ambassador_lost_bytes_total{reason=\"held\"} 0",
+            "log_ambassador_connection_failures_total{reason=\"ack\"} 2",
+            "log_ambassador_refused_total{reason=\"too_large\"} 0",
             "log_ambassador_held_unread_bytes 9",
             // Nothing was written, so these nine are nine too many.
             "log_ambassador_unaccounted_bytes -9",

@@ -118,6 +118,7 @@ impl Desk {
             (FrameKey::of(outline.tag, id.bytes, body_of(&bytes, &outline.body)), answer)
         });
         if outline.body == Body::Ignored {
+            self.counters.frames_ignored.add(1);
             tracing::debug!(tag = outline.tag, "left out a frame of metrics or traces");
         }
         let body = outline.body;

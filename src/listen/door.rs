@@ -174,3 +174,35 @@ fn explained(error: io::Error) -> End {
         None => End::Io(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen::recorder::Recorder;
+    use crate::model::Secret;
+    use crate::protocol::handshake::{Credentials, Helo};
+    use crate::secrets::Source;
+
+    const RANDOM: Random = [7; 16];
+
+    #[tokio::test]
+    async fn helo_and_pong_are_one_write_each_and_what_came_with_the_ping_is_kept() {
+        let key = Source::Written(Secret::new("k3y"));
+        let security = Security { name: "server".to_owned(), shared_key: key, users: vec![] };
+        let mut helo = Vec::new();
+        Greeting::encode(&requirements(&security).unwrap(), RANDOM, RANDOM, &mut helo);
+        let shown =
+            Credentials { name: "client".to_owned(), shared_key: Secret::new("k3y"), user: None };
+        let mut said = Vec::new();
+        let awaiting = Helo::decode(&helo).unwrap().answer(&shown, RANDOM, &mut said);
+        said.extend_from_slice(b"a frame");
+        let client = Recorder::saying(said);
+        let writes = client.writes();
+        let door = Door::new("forward.0", None, Some(security), || RANDOM).unwrap();
+        let admitted = door.admit(Box::new(client)).await.unwrap().unwrap();
+        assert_eq!(admitted.rest, b"a frame");
+        let writes = writes.borrow();
+        assert_eq!((writes.len(), &writes[0]), (2, &helo));
+        awaiting.check(&writes[1]).unwrap();
+    }
+}

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::SinkClosed;
+use crate::model::Counters;
 use crate::protocol::FrameError;
 use crate::protocol::frame::{Place, Reason};
 use crate::protocol::inflate::InflateError;
@@ -74,6 +75,20 @@ impl End {
             | Self::Late { offset, .. } => Some(*offset),
             Self::NotAdmitted(_) | Self::GivenUp | Self::Io(_) | Self::SinkClosed(_) => None,
         }
+    }
+
+    /// Counts it, if it is a frame that was refused or a client that was not let in.
+    pub(super) fn count(&self, counters: &Counters) {
+        counters.frames_refused.add(u64::from(self.offset().is_some()));
+        let counter = match self {
+            Self::Refused { .. } if self.is_too_large() => &counters.refused_too_large,
+            Self::Refused { .. } => &counters.refused_malformed,
+            Self::CutOff { .. } => &counters.refused_cut_off,
+            Self::Late { .. } => &counters.refused_late,
+            Self::NotAdmitted(_) => &counters.refused_client,
+            Self::GivenUp | Self::Io(_) | Self::SinkClosed(_) => return,
+        };
+        counter.add(1);
     }
 
     /// Whether a frame was larger than may be.

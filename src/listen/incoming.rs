@@ -333,4 +333,22 @@ mod tests {
             prop_assert_eq!(values(&bytes, pieces, limit), expected);
         }
     }
+
+    /// A reader that begins anew with every piece would take minutes.
+    #[tokio::test]
+    async fn a_large_frame_in_small_pieces_is_read_in_time_that_grows_with_its_size_only() {
+        let entries = 600_000_u32;
+        let mut frame = b"\x93\xa1t\xdd".to_vec();
+        frame.extend(entries.to_be_bytes());
+        (0..entries).for_each(|_| frame.extend(b"\x92\x01\x81\xa1k\xa5value"));
+        frame.push(0x80);
+        let expected = frame.len();
+        let (receiver, mut sender) = duplex(64);
+        let send = async move { sender.write_all(&frame).await.unwrap() };
+        let mut incoming = Incoming::new(receiver, Limits::default(), 4096, None);
+        let read = timeout(Duration::from_secs(20), incoming.next());
+        let (read, ()) = tokio::join!(read, send);
+        let value = read.expect("it is read in time").unwrap().unwrap();
+        assert_eq!(value.bytes.len(), expected);
+    }
 }

@@ -145,7 +145,7 @@ impl Listener {
                 }
             };
             if let Err(end) = served.await {
-                desk.counters.frames_refused.add(u64::from(end.offset().is_some()));
+                end.count(&desk.counters);
                 tell(&end, peer, &settings, &mut mentions.borrow_mut());
             }
             drop(place);

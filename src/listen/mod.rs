@@ -25,6 +25,8 @@ mod incoming;
 mod intake;
 mod listener;
 mod outbox;
+#[cfg(test)]
+mod recorder;
 mod server;
 pub mod settings;
 mod socket;

@@ -112,3 +112,20 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen::recorder::Recorder;
+
+    #[tokio::test]
+    async fn each_acknowledgement_is_one_write() {
+        let mut client = Recorder::default();
+        let outbox = Outbox::default();
+        let acks = [b"\x81\xa3ack\xa1A".to_vec(), b"\x81\xa3ack\xa1B".to_vec()];
+        acks.iter().for_each(|ack| outbox.put(ack.clone()));
+        outbox.end();
+        outbox.write_to(&mut client).await.unwrap();
+        assert_eq!(*client.writes().borrow(), acks);
+    }
+}

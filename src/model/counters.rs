@@ -94,6 +94,18 @@ counters! {
         frames_repeated,
         /// Frames that were refused, or came only in part.
         frames_refused,
+        /// Frames that were refused for their size, raw or inflated.
+        refused_too_large,
+        /// Frames that were refused for what was in them.
+        refused_malformed,
+        /// Frames that came only in part: the connection ended.
+        refused_cut_off,
+        /// Frames that came only in part, and then no more, or too slowly.
+        refused_late,
+        /// Clients that were not let in.
+        refused_client,
+        /// Frames of metrics or traces, which are acknowledged and left out.
+        frames_ignored,
         /// Events of clients that do not ask for an acknowledgement: nobody sends them again.
         unconfirmed,
         /// Frames whose every event was delivered, or taken out by a filter.
@@ -114,6 +126,24 @@ counters! {
         events_acknowledged,
         /// Chunks sent again after a failure.
         chunks_resent,
+        /// Names of receivers that could not be looked up.
+        failed_resolve,
+        /// Connections, and their TLS, that could not be made.
+        failed_connect,
+        /// Handshakes that failed, or took too long.
+        failed_handshake,
+        /// Connections whose TLS failed later.
+        failed_tls,
+        /// Connections left because the receiver took no byte in time.
+        failed_write,
+        /// Connections left because no acknowledgement came in time.
+        failed_ack,
+        /// Connections left because something else than an acknowledgement came, or a foreign one.
+        failed_answer,
+        /// Connections that the receiver closed.
+        failed_closed,
+        /// Connections that broke: reset, or without an answer from the other side's kernel.
+        failed_broken,
         /// Events given up after `Retry_Limit`.
         lost_retry_limit,
         /// Bytes of files whose events were given up after `Retry_Limit`.

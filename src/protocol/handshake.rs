@@ -771,4 +771,23 @@ mod tests {
         assert_eq!(reader.next(PING), Ok(None));
         assert_eq!(reader.into_rest(), b"\x93\xa1t");
     }
+
+    /// What a panic or a trace could show.
+    #[test]
+    fn no_debug_form_shows_a_secret() {
+        let (credentials, requirements) = (
+            credentials("t0p-key", Some(("alice", "t0p-pw"))),
+            requirements("t0p-key", vec![user("alice", "t0p-pw")]),
+        );
+        let (mut helo, mut ping, mut pong) = (Vec::new(), Vec::new(), Vec::new());
+        let greeting = Greeting::encode(&requirements, NONCE, AUTH, &mut helo);
+        let helo = Helo::decode(&helo).unwrap();
+        let shown = format!("{credentials:?} {requirements:?} {greeting:?} {helo:?}");
+        let awaiting = helo.answer(&credentials, SALT, &mut ping);
+        let shown = format!("{shown} {awaiting:?} {:?}", greeting.answer(&ping, &mut pong));
+        assert!(shown.contains("alice") && !shown.contains("t0p-"), "{shown}");
+        for message in [&ping, &pong] {
+            assert!(!message.windows(4).any(|part| part == b"t0p-"), "only digests are sent");
+        }
+    }
 }

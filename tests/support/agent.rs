@@ -18,6 +18,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct Told {
     path: String,
+    host: String,
     port: u16,
     service: Vec<String>,
     input: Vec<String>,
@@ -36,6 +37,7 @@ impl Told {
     pub fn to_follow(logs: &LogDir, fluentd: &FakeFluentd) -> Self {
         Self {
             path: logs.path().join("*.log").display().to_string(),
+            host: "127.0.0.1".to_owned(),
             port: fluentd.port(),
             service: vec!["Flush 0.1".to_owned(), "Drain_Quiet 100ms".to_owned()],
             input: Vec::new(),
@@ -60,6 +62,12 @@ impl Told {
     /// Ships to another receiver.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// Ships to whoever has this name.
+    pub fn host(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.host);
         self
     }
 
@@ -153,7 +161,7 @@ impl Told {
              [OUTPUT]\n    Name forward\n    Match *\n    {}\n{}{}",
             self.service.join("\n    "),
             match self.nodes.is_empty() {
-                true => format!("Host 127.0.0.1\n    Port {}", self.port),
+                true => format!("Host {}\n    Port {}", self.host, self.port),
                 false => "Upstream upstream.conf".to_owned(),
             },
             self.output.iter().map(|line| format!("    {line}\n")).collect::<String>(),
