@@ -82,6 +82,15 @@ fn a_server_that_wants_a_shared_key_is_named_as_such() {
     assert_eq!(agent.stop(), 9);
 }
 
+/// Without acknowledgements nobody else would ever say that everything is thrown away.
+#[test]
+fn a_server_that_wants_a_shared_key_is_heard_without_acks_too() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start().greets_with_helo());
+    let told = Told::to_follow(&logs, &fluentd).output("Require_ack_response Off");
+    let agent = told.start();
+    agent.wait_for_log("the server requires a shared key");
+}
+
 #[test]
 fn a_receiver_that_does_nothing_is_left_after_net_io_timeout() {
     let (logs, fluentd) = (LogDir::new(), FakeFluentd::start().stalls_reading());
@@ -227,4 +236,19 @@ fn a_trickle_is_one_frame_a_flush() {
     fluentd.wait_for_records(written, SOON);
     assert!((3..=5).contains(&fluentd.chunk_ids().len()), "{} frames", fluentd.chunk_ids().len());
     assert_eq!(agent.stop(), 0);
+}
+
+/// Fluent Bit makes ids of the contents: of two equal batches a receiver that looks for repeats
+/// throws one away.
+#[test]
+fn equal_lines_sent_one_after_the_other_are_chunks_with_ids_of_their_own() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    let agent = Told::to_follow(&logs, &fluentd).start();
+    let line = "{\"timestamp\":\"2026-01-02T03:04:05.678\",\"seq\":1}\n";
+    for count in 1..=3 {
+        logs.append("app.log", line);
+        fluentd.wait_for_records(count, SOON);
+    }
+    assert_eq!(agent.stop(), 0);
+    assert_eq!(fluentd.chunk_ids().into_iter().collect::<BTreeSet<_>>().len(), 3);
 }

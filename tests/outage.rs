@@ -2,12 +2,16 @@
 
 mod support;
 
-use std::net::{TcpListener, TcpStream};
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use support::tools::needs_root;
 use support::{
-    FakeFluentd, LogDir, SOON, Told, assert_in_order, distinct, sequence, wait_for_all, wait_until,
+    FakeFluentd, LogDir, SOON, Told, arrived, assert_in_order, distinct, sequence, wait_for_all,
+    wait_until,
 };
 
 /// Lines of about 400 bytes.
@@ -156,4 +160,75 @@ fn a_second_sigterm_and_a_receiver_that_comes_back_end_the_drain_well() {
     fluentd.restart();
     assert_eq!(agent.stop(), 0);
     wait_for_all(&fluentd, 100);
+}
+
+/// As a Service that is moved: its name has another address, and nobody answers at the old one.
+#[test]
+fn a_name_that_changes_its_address_is_followed_within_ten_seconds() {
+    needs_root("it has a file of host names of its own");
+    let old = FakeFluentd::start();
+    let new = FakeFluentd::start_at(Ipv4Addr::new(127, 0, 0, 2), old.port());
+    let logs = LogDir::new();
+    let hosts = logs.file("hosts");
+    fs::write(&hosts, "127.0.0.1 aggregator.test\n").unwrap();
+    let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    let own_names = ["unshare", "--mount", "sh", "-c", script, hosts.to_str().unwrap()];
+    let agent = Told::to_follow(&logs, &old).host("aggregator.test").start_inside(&own_names);
+    logs.append_sequence("app.log", 0..10);
+    wait_for_all(&old, 10);
+    fs::write(&hosts, "127.0.0.2 aggregator.test\n").unwrap();
+    old.stop();
+    let moved = Instant::now();
+    logs.append_sequence("app.log", 10..20);
+    new.wait_for_records(10, SOON);
+    assert!(moved.elapsed() < Duration::from_secs(10), "{:?}", moved.elapsed());
+    assert_eq!((arrived(&old), arrived(&new)), ((0..10).collect(), (10..20).collect()));
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
+fn an_agent_that_waits_for_a_receiver_takes_under_a_hundredth_of_a_processor() {
+    thread::scope(|scope| {
+        for (fluentd, said) in [
+            (FakeFluentd::start().stalls_reading(), "no acknowledgement within 8s"),
+            (FakeFluentd::start().never_acknowledges(), "no acknowledgement within 8s"),
+            (FakeFluentd::start(), "Connection refused"),
+        ] {
+            scope.spawn(move || waits_at_no_cost(&fluentd, said));
+        }
+    });
+}
+
+fn waits_at_no_cost(fluentd: &FakeFluentd, said: &str) {
+    let is_away = said == "Connection refused";
+    if is_away {
+        fluentd.stop();
+    }
+    let logs = LogDir::new();
+    logs.append_sequence("app.log", 0..100);
+    let agent = Told::to_follow(&logs, fluentd).output("net.io_timeout 8").start();
+    // The start is not waiting.
+    match is_away {
+        true => agent.wait_for_log("failed to flush chunk"),
+        false => fluentd.wait_for_connections(1, SOON),
+    }
+    wait_until("it has come to rest", || {
+        let before = agent.processor_time();
+        thread::park_timeout(Duration::from_millis(200));
+        agent.processor_time() == before
+    });
+    let (start, before) = (Instant::now(), agent.processor_time());
+    match is_away {
+        // It cannot be waited for: what is looked at is that nothing happens.
+        true => thread::park_timeout(Duration::from_secs(6)),
+        false => agent.wait_for_log(said),
+    }
+    let spent = agent.processor_time() - before;
+    assert!(spent * 100 < start.elapsed(), "{said}: {spent:?} in {:?}", start.elapsed());
+    fluentd.behaves();
+    if is_away {
+        fluentd.restart();
+    }
+    wait_for_all(fluentd, 100);
+    assert_eq!(agent.stop(), 0);
 }

@@ -6,7 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use support::{FakeFluentd, LogDir, ReservedPort, SOON, Told, wait_until};
+use support::{Arrival, FakeFluentd, LogDir, ReservedPort, SOON, TestCa, Told, wait_until};
 
 fn distinct(nodes: &[&FakeFluentd]) -> BTreeSet<u64> {
     let records = |node: &&FakeFluentd| node.events().into_iter();
@@ -26,10 +26,10 @@ fn told(logs: &LogDir, nodes: &[&FakeFluentd]) -> Told {
 /// With `keeps_only_sequence`: what arrived anywhere, by tag, in the order of its first arrival.
 fn first_arrivals(nodes: &[&FakeFluentd]) -> BTreeMap<String, Vec<u64>> {
     let mut all: Vec<_> = nodes.iter().flat_map(|node| node.arrivals()).collect();
-    all.sort_by_key(|(at, ..)| *at);
+    all.sort_by_key(|arrival| arrival.at);
     let mut seen = BTreeSet::new();
     let mut firsts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for (_, tag, numbers) in all {
+    for Arrival { tag, numbers, .. } in all {
         let new = numbers.into_iter().filter(|number| seen.insert((tag.clone(), *number)));
         firsts.entry(tag.clone()).or_default().extend(new.collect::<Vec<_>>());
     }
@@ -69,6 +69,120 @@ fn nodes_that_are_killed_by_turns_under_load_lose_nothing_and_keep_the_order_of_
     let arrived = a.record_count() + b.record_count();
     assert!(arrived > ROUNDS * LINES * FILES, "something was in flight when a node was killed");
     assert_eq!(agent.stop(), 0);
+}
+
+/// `FAILOVER_SECONDS=60` makes it the whole minute.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a number for whoever runs it by hand")]
+fn a_node_that_is_killed_every_two_seconds_loses_nothing_and_no_connection_sees_disorder() {
+    const FILES: u64 = 6;
+    let seconds = std::env::var("FAILOVER_SECONDS").map_or(7, |text| text.parse().unwrap());
+    let late = Duration::from_millis(5);
+    let start = || FakeFluentd::start().keeps_only_sequence("seq").acks_late(late);
+    let (logs, dying, steady) = (LogDir::new(), start(), start());
+    let agent = told(&logs, &[&dying, &steady])
+        .input("Tag app.*")
+        // So that the one that is back gets something again before it is killed again.
+        .output("net.max_connection_age 500ms")
+        .start();
+    let (begun, mut written, mut kills) = (Instant::now(), 0, 0);
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let killed = Instant::now();
+        dying.stop();
+        kills += 1;
+        let mut is_back = false;
+        while killed.elapsed() < Duration::from_secs(2) {
+            for file in 0..FILES {
+                logs.append_sequence(&format!("{file}.log"), written..written + 50);
+            }
+            written += 50;
+            std::thread::park_timeout(Duration::from_millis(20));
+            if !is_back && killed.elapsed() > Duration::from_millis(500) {
+                dying.restart();
+                is_back = true;
+            }
+        }
+    }
+    wait_until("everything has arrived", || {
+        let firsts = first_arrivals(&[&dying, &steady]);
+        firsts.values().map(Vec::len).sum::<usize>() as u64 == written * FILES
+    });
+    for (tag, numbers) in first_arrivals(&[&dying, &steady]) {
+        assert!(numbers.iter().copied().eq(0..written), "{tag}");
+    }
+    for node in [&dying, &steady] {
+        let mut last = BTreeMap::new();
+        for Arrival { connection, tag, numbers, .. } in node.arrivals() {
+            for number in numbers {
+                let before = last.insert((connection, tag.clone()), number);
+                assert!(before < Some(number), "{tag}: {number} after {before:?}");
+            }
+        }
+    }
+    let arrived = dying.record_count() + steady.record_count();
+    println!(
+        "{kills} kills, {} lines, {} of them twice, {} of them on the node that was killed",
+        written * FILES,
+        arrived - written * FILES,
+        dying.record_count(),
+    );
+    assert!(dying.record_count() > 0, "it was used while it was there");
+    assert_eq!(agent.stop(), 0);
+}
+
+#[test]
+fn tls_keys_and_users_of_a_node_are_its_own() {
+    let (first, second) = (TestCa::new(), TestCa::new());
+    second.write("us", "us.example");
+    std::fs::write(second.file("key"), "key-c\n").unwrap();
+    let a = FakeFluentd::start().speaks_tls(first.server("a.example")).demands_key("key-a");
+    let b = FakeFluentd::start().speaks_tls(second.mutual_server("b.example")).demands_key("key-b");
+    let c = FakeFluentd::start().demands_key("key-c").demands_user("carol", "c");
+    let path = |ca: &TestCa, name: &str| ca.file(name).display().to_string();
+    let logs = LogDir::new();
+    let agent = Told::to_follow(&logs, &a)
+        .input("Tag app.*")
+        .output("tls on")
+        .output("tls.verify_hostname on")
+        .output("tls.vhost a.example")
+        .output(&format!("tls.ca_file {}", path(&first, "ca.crt")))
+        .output("Shared_Key key-a")
+        .output("Self_Hostname usual")
+        .node(a.port(), &[])
+        .node(
+            b.port(),
+            &[
+                "tls.vhost b.example",
+                "tls.max_version TLSv1.2",
+                &format!("tls.ca_file {}", path(&second, "ca.crt")),
+                &format!("tls.crt_file {}", path(&second, "us.crt")),
+                &format!("tls.key_file {}", path(&second, "us.key")),
+                "Shared_Key key-b",
+                "Self_Hostname own",
+            ],
+        )
+        .node(
+            c.port(),
+            &[
+                "tls off",
+                &format!("Shared_Key_File {}", path(&second, "key")),
+                "Username carol",
+                "Password c",
+            ],
+        )
+        .start();
+    // One of three gets none of 60 tags once in 10 thousand million runs.
+    for file in 0..60 {
+        logs.append_sequence(&format!("{file}.log"), file..file + 1);
+    }
+    wait_for(60, &[&a, &b, &c]);
+    for (node, guest) in [(&a, ("usual", "")), (&b, ("own", "")), (&c, ("usual", "carol"))] {
+        let guests = node.guests();
+        assert!(!guests.is_empty());
+        assert!(guests.iter().all(|(name, user)| (&**name, &**user) == guest), "{guests:?}");
+    }
+    let (status, log) = agent.stop_and_log();
+    assert!(status == 0 && !log.contains("retry in"), "{log}");
 }
 
 #[test]
@@ -205,6 +319,7 @@ fn a_reset_in_mid_frame_sends_the_chunk_to_another_node_under_the_same_id() {
     other.wait_for_records(1000, SOON);
     assert_eq!(distinct(&[&other]).len(), 1000);
     assert_eq!((sick.record_count(), other.record_count()), (0, 1000));
+    agent.wait_for_log("has never acknowledged anything: it may not speak the forward protocol");
     assert_eq!(agent.stop(), 0);
 }
 

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -41,6 +41,16 @@ pub struct Event {
     pub record: Json,
 }
 
+/// A chunk as it arrived, of records that are a number each.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub at: Instant,
+    /// Which of all connections since the start.
+    pub connection: usize,
+    pub tag: String,
+    pub numbers: Vec<u64>,
+}
+
 /// The receiver. Stops when it is dropped.
 pub struct FakeFluentd {
     shared: Arc<Shared>,
@@ -61,8 +71,8 @@ struct State {
     /// With `keeps_only_sequence`: the numbers of each tag, in the order they arrived.
     sequences: BTreeMap<String, Vec<u64>>,
     record_count: u64,
-    /// With `keeps_only_sequence`: when each chunk came, its tag, and its numbers.
-    arrivals: Vec<(Instant, String, Vec<u64>)>,
+    /// With `keeps_only_sequence`.
+    arrivals: Vec<Arrival>,
     chunk_ids: Vec<String>,
     chunks_refused: usize,
     connections: usize,
@@ -132,7 +142,15 @@ impl FakeFluentd {
     /// Listens on this port of the loopback. To come back after a stop, [`FakeFluentd::restart`]
     /// is safer: a dropped one's port may meanwhile be somebody else's.
     pub fn start_on(port: u16) -> Self {
-        let port = ReservedPort::new(port);
+        Self::start_with(ReservedPort::new(port))
+    }
+
+    /// Listens on an address of the loopback.
+    pub fn start_at(address: Ipv4Addr, port: u16) -> Self {
+        Self::start_with(ReservedPort::at(address, port))
+    }
+
+    fn start_with(port: ReservedPort) -> Self {
         let shared = Arc::new(Shared::default());
         accept_on(port.listen(), Arc::clone(&shared));
         Self { shared, port }
@@ -318,9 +336,9 @@ impl FakeFluentd {
 
     // ---- What it looks at.
 
-    /// Takes every carrier mode, chunks without `size` and ids of any form: for other senders
-    /// than ours, which always writes PackedForward in a bin, `size` and a base64 id of 24
-    /// characters.
+    /// Takes every carrier mode, metadata, heartbeats, frames without entries or `size` and ids of
+    /// any form: for other senders than ours, which always writes PackedForward in a bin, `size`
+    /// and a base64 id of 24 characters.
     pub fn accepts_any_sender(self) -> Self {
         self.with(|behaviour| behaviour.accepts_any_sender = true)
     }
@@ -381,8 +399,8 @@ impl FakeFluentd {
         self.ask(|state| state.sequences.clone())
     }
 
-    /// With [`FakeFluentd::keeps_only_sequence`]: when each chunk came, its tag, and its numbers.
-    pub fn arrivals(&self) -> Vec<(Instant, String, Vec<u64>)> {
+    /// With [`FakeFluentd::keeps_only_sequence`]: the chunks in order.
+    pub fn arrivals(&self) -> Vec<Arrival> {
         self.ask(|state| state.arrivals.clone())
     }
 
@@ -518,7 +536,7 @@ fn serve(stream: Stream, shared: &Arc<Shared>) {
             return;
         };
         let incoming = BufReader::with_capacity(64 << 10, talk);
-        Connection { incoming, stream, door, shared, acked: 0 }.serve(number);
+        Connection { number, incoming, stream, door, shared, acked: 0 }.serve();
     });
 }
 
@@ -583,6 +601,7 @@ impl Write for Stream {
 }
 
 struct Connection {
+    number: usize,
     incoming: BufReader<Box<dyn Talk>>,
     stream: Stream,
     door: Door,
@@ -609,14 +628,14 @@ impl From<io::Error> for Close {
 }
 
 impl Connection {
-    fn serve(mut self, number: usize) {
+    fn serve(mut self) {
         let end = self.shake_hands().and_then(|()| self.take_chunks());
         // Inside TLS, an end without its last word is an error.
         let closed_well =
             matches!(end, Err(Close::Over)) && matches!(self.incoming.read(&mut [0]), Ok(0));
         let is_reset = matches!(end, Err(Close::Reset));
         let mut state = self.shared.lock();
-        if let Some(open) = state.open.get_mut(number) {
+        if let Some(open) = state.open.get_mut(self.number) {
             *open = None;
         }
         if let Err(Close::Fault(fault)) = end {
@@ -644,7 +663,7 @@ impl Connection {
                 }
                 Err(_) => return Err(Close::Over),
             };
-            if frame == Value::Nil {
+            if frame == Value::Nil && self.behaviour().accepts_any_sender {
                 continue;
             }
             // Said while the frame was on its way, it counts already.
@@ -763,7 +782,12 @@ impl Connection {
             }
             Contents::Sequence(tag, numbers) => {
                 state.record_count += numbers.len() as u64;
-                state.arrivals.push((Instant::now(), tag.clone(), numbers.clone()));
+                state.arrivals.push(Arrival {
+                    at: Instant::now(),
+                    connection: self.number,
+                    tag: tag.clone(),
+                    numbers: numbers.clone(),
+                });
                 state.sequences.entry(tag).or_default().extend(numbers);
             }
         }
@@ -891,10 +915,14 @@ impl Chunk {
         let (contents, count) = match message {
             Some(record) => {
                 let entry = Value::Array(vec![second, record]);
-                (Contents::Events(Event::of(&tag, &entry)?.into_iter().collect()), 1)
+                let event = Event::of(&tag, &entry, behaviour.accepts_any_sender)?;
+                (Contents::Events(event.into_iter().collect()), 1)
             }
             None => Self::contents_of(tag, second, &option, behaviour)?,
         };
+        if count == 0 && !behaviour.accepts_any_sender && !matches!(contents, Contents::Refused) {
+            return Err("a frame without entries, which Fluent Bit closes on".to_owned());
+        }
         match option.size {
             Some(size) if size != count && !matches!(contents, Contents::Refused) => {
                 Err(format!("size says {size}, and there are {count} entries"))
@@ -911,7 +939,9 @@ impl Chunk {
         behaviour: &Behaviour,
     ) -> Result<(Contents, u64), String> {
         let stream = match entries {
-            Value::Array(entries) => return Self::events_of(&tag, entries.into_iter().map(Ok)),
+            Value::Array(entries) => {
+                return Self::events_of(&tag, entries.into_iter().map(Ok), behaviour);
+            }
             Value::Str(stream) | Value::Bin(stream) => option.inflate(stream)?,
             other => return Err(format!("the entries are {other:?}")),
         };
@@ -930,16 +960,17 @@ impl Chunk {
             (!rest.is_empty())
                 .then(|| Value::read(&mut rest).map_err(|error| format!("an entry: {error}")))
         });
-        Self::events_of(&tag, entries)
+        Self::events_of(&tag, entries, behaviour)
     }
 
     fn events_of(
         tag: &str,
         entries: impl Iterator<Item = Result<Value, String>>,
+        behaviour: &Behaviour,
     ) -> Result<(Contents, u64), String> {
         let mut events = Vec::new();
         for entry in entries {
-            events.extend(Event::of(tag, &entry?)?);
+            events.extend(Event::of(tag, &entry?, behaviour.accepts_any_sender)?);
         }
         let count = events.len() as u64;
         Ok((Contents::Events(events), count))
@@ -948,13 +979,14 @@ impl Chunk {
 
 impl Event {
     /// `None` for a group marker of Fluent Bit.
-    fn of(tag: &str, entry: &Value) -> Result<Option<Self>, String> {
+    fn of(tag: &str, entry: &Value, may_have_metadata: bool) -> Result<Option<Self>, String> {
         let (time, record) = match entry {
             Value::Array(pair) if pair.len() == 2 => (&pair[0], &pair[1]),
             other => return Err(format!("an entry is {other:?}")),
         };
         let time = match time {
-            Value::Array(pair) if pair.len() == 2 => &pair[0],
+            // Fluentd up to 1.19.3 acknowledges it and throws it away.
+            Value::Array(pair) if pair.len() == 2 && may_have_metadata => &pair[0],
             time => time,
         };
         let (seconds, nanos) = match time {

@@ -25,7 +25,7 @@ pub mod yaml;
 pub use agent::{SOON, TestAgent, Told, wait_until};
 pub use certificates::TestCa;
 pub use client::Client;
-pub use fake_fluentd::{Event, FakeFluentd};
+pub use fake_fluentd::{Arrival, Event, FakeFluentd};
 pub use logs::{LogDir, sequence};
 pub use network::Network;
 pub use peers::npm_fluent_server;

@@ -19,7 +19,12 @@ pub struct ReservedPort {
 impl ReservedPort {
     /// Reserves a port; 0 lets the system choose one.
     pub fn new(port: u16) -> Self {
-        let socket = bound((Ipv4Addr::LOCALHOST, port).into());
+        Self::at(Ipv4Addr::LOCALHOST, port)
+    }
+
+    /// Reserves it on another address of the loopback.
+    pub fn at(address: Ipv4Addr, port: u16) -> Self {
+        let socket = bound((address, port).into());
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         Self { _socket: socket, address }
     }
