@@ -306,6 +306,11 @@ impl OpenChunks {
     /// Takes back the buffer of a chunk that has come home.
     pub fn recycle(&mut self, buffer: Vec<u8>) {
         self.away -= 1;
+        self.reuse(buffer);
+    }
+
+    /// Takes over the buffer that a chunk has exchanged for another: that one will come home.
+    pub fn reuse(&mut self, buffer: Vec<u8>) {
         let room = self.budget.limit().saturating_sub(self.budget.used());
         self.pool.give(buffer, room);
     }
