@@ -31,6 +31,11 @@ const COLOURS: [(&str, &str); 3] =
     [("log-ambassador", "#2f81f7"), ("floor", "#8b949e"), ("", "#d9822b")];
 
 impl Plot {
+    /// Whether there is nothing to draw.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bars.is_empty()
+    }
+
     /// The bar of an agent; those of one corpus come one after another.
     pub(crate) fn add(&mut self, corpus: &'static str, agent: &str, cost: f64) {
         self.bars.push(Bar { corpus, agent: agent.to_owned(), cost });
