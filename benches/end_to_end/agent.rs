@@ -19,13 +19,16 @@ pub(crate) struct Settings {
     pub(crate) limit: &'static str,
     pub(crate) flush: &'static str,
     pub(crate) port: u16,
+    /// Further lines of the output.
+    pub(crate) output: String,
 }
 
 impl Settings {
     /// Writes the configuration and the parsers it names into a directory.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<PathBuf> {
         let path = directory.join("fluent-bit.conf");
-        fs::write(&path, self.configuration())?;
+        // The output is the last section.
+        fs::write(&path, self.configuration() + &self.output)?;
         fs::write(directory.join("parsers.conf"), include_str!("../../config/parsers.conf"))?;
         Ok(path)
     }
@@ -50,6 +53,12 @@ impl Settings {
         });
         reference.collect()
     }
+}
+
+/// What a table calls the agent of a command.
+pub(crate) fn name_of(command: &str) -> &str {
+    let program = command.split_whitespace().next().unwrap_or_default();
+    program.rsplit('/').next().unwrap_or_default()
 }
 
 /// A running agent. Killed when dropped: what it does at a stop is measured nowhere here.

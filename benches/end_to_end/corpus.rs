@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
+
 /// The most ordinary line.
 pub(crate) const ORDINARY: Shape = Shape { name: "JSON, 400 bytes", line: ordinary };
 
@@ -31,6 +33,43 @@ impl Shape {
     pub(crate) fn lines(self, count: u32) -> Vec<String> {
         (0..count).map(self.line).collect()
     }
+
+    /// The line of a number, which says besides when it was written.
+    pub(crate) fn line_written_at(self, nanoseconds: u128, number: u32) -> String {
+        let line = (self.line)(number);
+        let rest = line.strip_prefix('{').expect("a line is an object");
+        format!(r#"{{"written":"{MARK}{nanoseconds}",{rest}"#)
+    }
+}
+
+/// Every corpus that was asked for, until the end.
+pub(crate) struct Corpora {
+    directory: TempDir,
+    /// Bytes in each.
+    bytes: u64,
+    written: Vec<(&'static str, u64, Corpus)>,
+}
+
+impl Corpora {
+    /// None yet; each will have so many bytes.
+    pub(crate) fn new(bytes: u64) -> io::Result<Self> {
+        Ok(Self { directory: tempfile::tempdir()?, bytes, written: Vec::new() })
+    }
+
+    /// Lines of a shape in so many files, written when they are asked for first.
+    pub(crate) fn get(&mut self, shape: Shape, files: u64) -> io::Result<&Corpus> {
+        let is_it = |(name, count, _): &(_, _, _)| *name == shape.name && *count == files;
+        let at = match self.written.iter().position(is_it) {
+            Some(at) => at,
+            None => {
+                let directory = self.directory.path().join(self.written.len().to_string());
+                let corpus = Corpus::write(&directory, shape, self.bytes, files)?;
+                self.written.push((shape.name, files, corpus));
+                self.written.len() - 1
+            }
+        };
+        Ok(&self.written[at].2)
+    }
 }
 
 /// Files of lines.
@@ -42,12 +81,7 @@ pub(crate) struct Corpus {
 
 impl Corpus {
     /// Writes `bytes` of lines, or a little more, evenly into `files` files of a new directory.
-    pub(crate) fn write(
-        directory: &Path,
-        shape: Shape,
-        bytes: u64,
-        files: u64,
-    ) -> io::Result<Self> {
+    fn write(directory: &Path, shape: Shape, bytes: u64, files: u64) -> io::Result<Self> {
         // A line that is no JSON would go out as text, and something else would be measured.
         serde_json::from_str::<serde_json::Value>(&(shape.line)(0))?;
         fs::create_dir(directory)?;
@@ -76,14 +110,6 @@ impl Corpus {
         }
         file.flush()
     }
-}
-
-/// A line that carries a time of its own, besides the one the parser reads.
-pub(crate) fn line_written_at(nanoseconds: u128, number: u32) -> String {
-    let (time, words) = (time(number), sentence(number, 30));
-    format!(
-        r#"{{"timestamp":"{time}","level":"INFO","written":"{MARK}{nanoseconds}","message":"{words}"}}"#
-    )
 }
 
 /// What stands before that time in the line, and hence in the event.

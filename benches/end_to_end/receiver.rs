@@ -1,8 +1,8 @@
 //! A receiver that counts, and costs as little as it can.
 //!
-//! In:  frames of the forward protocol in any mode, from any sender
-//! Out: how many events came and when the last one did, acknowledgements, and how long the lines
-//!      that say when they were written were on their way
+//! In:  frames of the forward protocol in any mode, from any sender, inside TLS or not
+//! Out: how many events came and when the last one did, acknowledgements, how long the lines that
+//!      say when they were written were on their way, and the entries, for who wants them
 //!
 //! It believes `size`, and steps over the events without a look where they come in one piece.
 //! It shares no code with the agent.
@@ -14,15 +14,27 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use memchr::memmem;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::corpus::MARK;
 
 /// One read takes at most this much, so that the receiver is woken less often than it is sent to.
 const READ_BUFFER: usize = 256 * 1024;
 
-/// Listens on a port of its own until the process ends.
+/// What a receiver does besides counting.
+#[derive(Clone, Default)]
+pub(crate) struct Manner {
+    /// Searches events for the time they were written.
+    pub(crate) reads_marks: bool,
+    /// Keeps the entries of every frame.
+    pub(crate) keeps_entries: bool,
+    /// Speaks TLS.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// Listens on ports of its own until the process ends.
 pub(crate) struct Receiver {
-    pub(crate) port: u16,
+    pub(crate) ports: Vec<u16>,
     count: Arc<Count>,
 }
 
@@ -30,10 +42,14 @@ pub(crate) struct Receiver {
 #[derive(Clone, Default)]
 pub(crate) struct Received {
     pub(crate) events: u64,
+    /// Bytes of entries as they came, perhaps compressed.
+    pub(crate) bytes: u64,
     /// When the last frame was complete.
     pub(crate) last: Option<Instant>,
     /// From write to receipt, of the lines that say when they were written.
     pub(crate) delays: Vec<Duration>,
+    /// The entries of each frame, if they are kept.
+    pub(crate) entries: Vec<Vec<u8>>,
     /// What a sender sent that is not the protocol.
     pub(crate) trouble: Option<String>,
 }
@@ -45,23 +61,11 @@ struct Count {
 }
 
 impl Receiver {
-    /// With `reads_marks`, events are searched for the time they were written.
-    pub(crate) fn listen(reads_marks: bool) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let port = listener.local_addr()?.port();
+    /// Listens on so many ports.
+    pub(crate) fn listen(manner: &Manner, ports: usize) -> io::Result<Self> {
         let count = Arc::new(Count::default());
-        let counting = Arc::clone(&count);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let count = Arc::clone(&counting);
-                thread::spawn(move || {
-                    if let Err(error) = serve(&stream, &count, reads_marks) {
-                        count.lock().trouble = Some(error.to_string());
-                    }
-                });
-            }
-        });
-        Ok(Self { port, count })
+        let ports = (0..ports).map(|_| listen_on_one(manner, &count)).collect::<Result<_, _>>()?;
+        Ok(Self { ports, count })
     }
 
     /// Waits until `events` have come, until none has come for `patience`, or until `is_over`,
@@ -92,37 +96,70 @@ impl Count {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, events: u64, delays: Vec<Duration>) {
+    fn add(&self, frame: &mut Frame, manner: &Manner) {
+        let kept = frame.kept.take();
+        let delays = kept.iter().filter(|_| manner.reads_marks).flat_map(|kept| delays(kept));
+        let delays: Vec<_> = delays.collect();
         let mut received = self.lock();
-        received.events += events;
+        received.events += frame.events;
+        received.bytes += frame.bytes;
         received.last = Some(Instant::now());
         received.delays.extend(delays);
+        received.entries.extend(kept.filter(|_| manner.keeps_entries));
         drop(received);
         self.changed.notify_all();
     }
 }
 
-fn serve(stream: &TcpStream, count: &Count, reads_marks: bool) -> io::Result<()> {
+fn listen_on_one(manner: &Manner, count: &Arc<Count>) -> io::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let (manner, count) = (manner.clone(), Arc::clone(count));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (manner, count) = (manner.clone(), Arc::clone(&count));
+            thread::spawn(move || {
+                if let Err(error) = serve(stream, &count, &manner) {
+                    count.lock().trouble = Some(error.to_string());
+                }
+            });
+        }
+    });
+    Ok(port)
+}
+
+fn serve(stream: TcpStream, count: &Count, manner: &Manner) -> io::Result<()> {
+    let Some(config) = &manner.tls else {
+        return count_frames(stream, count, manner);
+    };
+    let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+    // By itself rustls reads 4 KB at once.
+    let stream = Buffered(BufReader::with_capacity(READ_BUFFER, stream));
+    count_frames(StreamOwned::new(session, stream), count, manner)
+}
+
+fn count_frames<S: Read + Write>(stream: S, count: &Count, manner: &Manner) -> io::Result<()> {
     let mut frames = Frames {
         stream: BufReader::with_capacity(READ_BUFFER, stream),
-        kept: reads_marks.then(Vec::new),
+        keeps: manner.reads_marks || manner.keeps_entries,
+        kept: None,
     };
     loop {
-        let frame = match frames.next() {
+        let mut frame = match frames.next() {
             Ok(Some(frame)) => frame,
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(error),
             // An agent that was measured is killed, in the middle of whatever it does.
             Err(_) => return Ok(()),
         };
-        count.add(frame.events, frames.take_delays());
+        count.add(&mut frame, manner);
         if let Some(chunk) = frame.chunk {
-            acknowledge(stream, &chunk)?;
+            acknowledge(frames.stream.get_mut(), &chunk)?;
         }
     }
 }
 
-fn acknowledge(mut stream: &TcpStream, chunk: &[u8]) -> io::Result<()> {
+fn acknowledge(stream: &mut impl Write, chunk: &[u8]) -> io::Result<()> {
     let length = u8::try_from(chunk.len()).map_err(|_| wrong("a chunk id of over 255 bytes"))?;
     let ack = [b"\x81\xa3ack\xd9".as_slice(), &[length], chunk].concat();
     match stream.write_all(&ack) {
@@ -131,16 +168,51 @@ fn acknowledge(mut stream: &TcpStream, chunk: &[u8]) -> io::Result<()> {
     }
 }
 
+/// A socket whose bytes are read in large pieces.
+struct Buffered(BufReader<TcpStream>);
+
+impl Read for Buffered {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Buffered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.get_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
 struct Frame {
     events: u64,
+    /// Bytes of its entries, where they come in one piece.
+    bytes: u64,
     chunk: Option<Vec<u8>>,
+    /// The bytes of its entries that were stepped over, if they are kept.
+    kept: Option<Vec<u8>>,
 }
 
 /// The frames of one connection.
 struct Frames<R> {
     stream: BufReader<R>,
-    /// The bytes stepped over in this frame, if they are to be searched.
+    /// Whether entries are kept.
+    keeps: bool,
+    /// The entries of this frame, while they are stepped over and if they are kept.
     kept: Option<Vec<u8>>,
+}
+
+/// The part of a frame that holds the events.
+struct Body {
+    /// How many. `None`: only the option of PackedForward says.
+    events: Option<u64>,
+    bytes: u64,
+    /// How many elements of the frame were read with it.
+    elements: u64,
 }
 
 /// The beginning of a MessagePack value: of a number all of it, of anything else its header.
@@ -166,35 +238,41 @@ impl<R: Read> Frames<R> {
             return Err(wrong("a frame is an array of two to four"));
         };
         self.skip_value()?;
-        // PackedForward says only in its option how many events it holds.
-        let (events, read) = match self.head()? {
+        self.kept = self.keeps.then(Vec::new);
+        let body = self.body()?;
+        let mut frame = Frame { bytes: body.bytes, kept: self.kept.take(), ..Frame::default() };
+        if elements > body.elements {
+            self.option(&mut frame)?;
+        }
+        frame.events = match body.events {
+            None if frame.events == 0 => return Err(wrong("a packed frame without 'size'")),
+            None => frame.events,
+            Some(events) => events,
+        };
+        Ok(Some(frame))
+    }
+
+    /// What stands between tag and option.
+    fn body(&mut self) -> io::Result<Body> {
+        Ok(match self.head()? {
             Head::Array(entries) => {
                 self.skip_values(entries)?;
-                (Some(entries), 2)
+                Body { events: Some(entries), bytes: 0, elements: 2 }
             }
             Head::Bytes(length) => {
                 self.skip(length)?;
-                (None, 2)
+                Body { events: None, bytes: length, elements: 2 }
             }
             time => {
                 self.skip_rest(&time)?;
                 self.skip_value()?;
-                (Some(1), 3)
+                Body { events: Some(1), bytes: 0, elements: 3 }
             }
-        };
-        let option =
-            if elements > read { self.option()? } else { Frame { events: 0, chunk: None } };
-        let events = match events {
-            None if option.events == 0 => return Err(wrong("a packed frame without 'size'")),
-            None => option.events,
-            Some(events) => events,
-        };
-        Ok(Some(Frame { events, chunk: option.chunk }))
+        })
     }
 
     /// `size` and `chunk` of an option, which may be nil.
-    fn option(&mut self) -> io::Result<Frame> {
-        let mut option = Frame { events: 0, chunk: None };
+    fn option(&mut self, frame: &mut Frame) -> io::Result<()> {
         let pairs = match self.head()? {
             Head::Map(pairs) => pairs,
             Head::Other => 0,
@@ -203,15 +281,15 @@ impl<R: Read> Frames<R> {
         for _ in 0..pairs {
             let key = self.text()?;
             match key.as_slice() {
-                b"chunk" => option.chunk = Some(self.text()?),
+                b"chunk" => frame.chunk = Some(self.text()?),
                 b"size" => match self.head()? {
-                    Head::Number(size) => option.events = size,
+                    Head::Number(size) => frame.events = size,
                     _ => return Err(wrong("'size' is a number")),
                 },
                 _ => self.skip_value()?,
             }
         }
-        Ok(option)
+        Ok(())
     }
 
     fn text(&mut self) -> io::Result<Vec<u8>> {
@@ -295,25 +373,20 @@ impl<R: Read> Frames<R> {
         self.stream.read_exact(&mut bytes[8 - width..])?;
         Ok(u64::from_be_bytes(bytes))
     }
+}
 
-    /// How long the marked lines of this frame were on their way.
-    fn take_delays(&mut self) -> Vec<Duration> {
-        let Some(kept) = &mut self.kept else {
-            return Vec::new();
-        };
-        let now = nanoseconds_now();
-        let written = memmem::find_iter(kept, MARK).filter_map(|at| {
-            let digits = kept[at + MARK.len()..].iter().take_while(|byte| byte.is_ascii_digit());
-            let text = digits.map(|byte| char::from(*byte)).collect::<String>();
-            text.parse::<u128>().ok()
-        });
-        let delays = written.map(|then| {
-            Duration::from_nanos(u64::try_from(now.saturating_sub(then)).unwrap_or(u64::MAX))
-        });
-        let delays = delays.collect();
-        kept.clear();
-        delays
-    }
+/// How long the marked lines of these entries were on their way.
+fn delays(entries: &[u8]) -> Vec<Duration> {
+    let now = nanoseconds_now();
+    let written = memmem::find_iter(entries, MARK).filter_map(|at| {
+        let digits = entries[at + MARK.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+        let text = digits.map(|byte| char::from(*byte)).collect::<String>();
+        text.parse::<u128>().ok()
+    });
+    let delays = written.map(|then| {
+        Duration::from_nanos(u64::try_from(now.saturating_sub(then)).unwrap_or(u64::MAX))
+    });
+    delays.collect()
 }
 
 /// Nanoseconds since 1970.

@@ -30,6 +30,8 @@ pub(super) const UNIX_STAND_IN: SocketAddr =
 pub(super) struct Connector {
     settings: Settings,
     tls: Option<tls::Client>,
+    /// How many connections its output may have.
+    connections: usize,
 }
 
 /// Why an output cannot begin.
@@ -52,13 +54,15 @@ pub(super) struct Link {
 }
 
 impl Connector {
-    /// Reads every file once, so that a start says what is wrong with them.
-    pub(super) fn new(settings: &Settings) -> Result<Self, StartError> {
+    /// Reads every file once, so that a start says what is wrong with them. The output has so many
+    /// nodes.
+    pub(super) fn new(settings: &Settings, nodes: usize) -> Result<Self, StartError> {
         let tls = settings.tls.clone().map(|tls| tls::Client::new(&settings.name, tls));
         if let Some(security) = &settings.security {
             security.read().map_err(|failure| StartError::Secret(failure.to_string()))?;
         }
-        Ok(Self { settings: settings.clone(), tls: tls.transpose()? })
+        let connections = nodes * settings.workers as usize;
+        Ok(Self { settings: settings.clone(), tls: tls.transpose()?, connections })
     }
 
     /// Connects to one address of the host, or to `Unix_Path`.
@@ -100,7 +104,7 @@ impl Connector {
                 cipher = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
                 "[output:forward:{}] TLS is up", self.settings.name
             );
-            Ok(Wire::Tls(Box::new(stream)))
+            Ok(Wire::tls(stream, self.connections))
         };
         match timeout(self.settings.connect_timeout, wire).await {
             Ok(wire) => wire.map_err(|error: io::Error| {
@@ -204,8 +208,8 @@ mod tests {
     async fn what_an_address_answered_is_told() {
         let address = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
         let settings = Settings::new("forward.0", "127.0.0.1", address.port());
-        let text =
-            Connector::new(&settings).unwrap().open(address).await.err().unwrap().to_string();
+        let connector = Connector::new(&settings, 1).unwrap();
+        let text = connector.open(address).await.err().unwrap().to_string();
         assert!(text.contains(&format!("cannot connect: {address}: ")), "{text}");
     }
 

@@ -82,7 +82,7 @@ pub async fn probe(output: &Settings) -> Vec<Finding> {
 }
 
 async fn probe_node(place: String, settings: Settings) -> Vec<Finding> {
-    let connector = match Connector::new(&settings) {
+    let connector = match Connector::new(&settings, 1) {
         Ok(connector) => connector,
         Err(error) => return vec![failed(place, error.to_string())],
     };

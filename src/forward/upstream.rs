@@ -56,7 +56,7 @@ impl Upstream {
         let count = nodes.len();
         let node = |(number, node): (usize, NodeSettings)| {
             let NodeSettings { weight, standby, settings, .. } = node;
-            let connector = Arc::new(Connector::new(&settings)?);
+            let connector = Arc::new(Connector::new(&settings, count)?);
             let traits = NodeTraits { number, weight, standby };
             let (common, look_up, begin) = (common.clone(), Arc::clone(&look_up), begin.clone());
             let settings = Arc::new(settings);
@@ -113,7 +113,7 @@ impl Upstream {
 
 /// Reads every file that an output names, as its start would.
 pub fn try_files(settings: &Settings) -> Result<(), StartError> {
-    nodes_of(settings).iter().try_for_each(|node| Connector::new(&node.settings).map(|_| ()))
+    nodes_of(settings).iter().try_for_each(|node| Connector::new(&node.settings, 1).map(|_| ()))
 }
 
 /// The nodes of the `Upstream` file, or the one that `Host` and `Port` are.

@@ -2,7 +2,7 @@
 //!
 //! In:  a connected socket, perhaps inside TLS
 //! Out: bytes read and written. Without TLS the parts of a frame go to the kernel as they lie in
-//!      memory; with it they are copied once, encrypted.
+//!      memory; with it they are copied once, encrypted, a whole frame before any of it is written.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Write};
@@ -23,6 +23,13 @@ pub(super) enum Wire {
     Tls(Box<ClientStream<Socket>>),
 }
 
+/// How much TLS encrypts before it writes, over all connections of an output: the largest chunk, and
+/// what a frame has besides. In pieces of 64 KB, which is what rustls does by itself, each of them
+/// wakes the receiver.
+const ENCRYPTED_AT_ONCE: usize = (1 << 20) + (16 << 10);
+/// What a connection has of it at least.
+const LEAST_AT_ONCE: usize = 64 << 10;
+
 /// A connected socket.
 pub(super) enum Socket {
     /// `Host` and `Port`.
@@ -32,6 +39,13 @@ pub(super) enum Socket {
 }
 
 impl Wire {
+    /// One of so many connections inside TLS that its output may have.
+    pub(super) fn tls(mut stream: ClientStream<Socket>, connections: usize) -> Self {
+        let room = (ENCRYPTED_AT_ONCE / connections.max(1)).max(LEAST_AT_ONCE);
+        stream.get_mut().1.set_buffer_limit(Some(room));
+        Self::Tls(Box::new(stream))
+    }
+
     fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
@@ -198,5 +212,45 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::tls;
+
+    /// How much of a large frame goes out at once, when an output has so many connections.
+    async fn written_at_once(connections: usize) -> usize {
+        let own = rcgen::generate_simple_self_signed(["receiver".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key.into())
+            .unwrap();
+        let settings = tls::Settings { verify: false, ..tls::Settings::default() };
+        let client = tls::Client::new("forward.0", settings).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (stream, receiver) =
+            tokio::join!(client.connect("receiver", Socket::Unix(ours)), acceptor.accept(theirs));
+        let mut wire = Wire::tls(stream.unwrap(), connections);
+        let frame = vec![0; 1 << 20];
+        let written = poll_fn(|cx| wire.poll_write(cx, &[IoSlice::new(&frame)])).await.unwrap();
+        drop(receiver);
+        written
+    }
+
+    #[tokio::test]
+    async fn tls_takes_a_whole_frame_at_once_and_many_connections_share_that_room() {
+        assert_eq!(written_at_once(1).await, 1 << 20);
+        assert_eq!(written_at_once(4).await, ENCRYPTED_AT_ONCE / 4);
+        assert_eq!(written_at_once(100).await, LEAST_AT_ONCE);
     }
 }
