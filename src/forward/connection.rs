@@ -376,7 +376,7 @@ mod tests {
             socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
             let listener = socket.listen(1).unwrap();
             let address = listener.local_addr().unwrap();
-            let link = Connector::new(&settings).unwrap().open(address).await.unwrap();
+            let link = Connector::new(&settings, 1).unwrap().open(address).await.unwrap();
             let queue = queue_of(&settings, address, vec![delivery(1, size)]);
             let silent = listener.accept().await.unwrap();
             let ended = Connection::new(link, &settings).run(&queue).await;
