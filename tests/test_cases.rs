@@ -19,10 +19,11 @@ fn is_test(code: &str, function: &str) -> bool {
     let Some((before, _)) = code.split_once(&format!("fn {function}(")) else {
         return false;
     };
-    let lines = before.lines().rev().map(str::trim);
-    // `fn` may have `async` before it; a proptest has its attribute as well.
-    let above = lines.skip(1).take_while(|line| line.starts_with("#[") || line.starts_with("//"));
-    above.into_iter().any(|line| line == "#[test]" || line == "#[tokio::test]")
+    // The first of them is what stands before `fn` on its own line.
+    let above = before.rsplit('\n').skip(1).map(str::trim);
+    above
+        .take_while(|line| line.starts_with("#[") || line.starts_with("//"))
+        .any(|line| line == "#[test]" || line == "#[tokio::test]")
 }
 
 #[test]
