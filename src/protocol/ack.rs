@@ -88,11 +88,14 @@ impl AckDecoder {
             return Ok(None);
         };
         check_root(first)?;
-        let Some(length) = self.scanner.scan(rest)? else {
-            return match self.scanner.least_length().max(rest.len()) > Self::LONGEST {
-                true => Err(AckError::TooLong),
-                false => Ok(None),
-            };
+        // No further than the limit, so that it does not matter how much came at once.
+        let seen = &rest[..rest.len().min(Self::LONGEST + 1)];
+        let length = self.scanner.scan(seen)?;
+        if self.scanner.least_length().max(length.unwrap_or(seen.len())) > Self::LONGEST {
+            return Err(AckError::TooLong);
+        }
+        let Some(length) = length else {
+            return Ok(None);
         };
         let answer = &rest[..length];
         self.at += length;
@@ -207,5 +210,20 @@ mod tests {
     fn an_answer_without_end_is_given_up() {
         assert_eq!(ids_of(&[b"\x81\xa3ack\xdb\xff\xff\xff\xff"]), Err(AckError::TooLong));
         assert_eq!(ids_of(&[b"\xdf\xff\xff\xff\xff", &[0; 5000]]), Err(AckError::TooLong));
+    }
+
+    #[test]
+    fn the_longest_answer_is_as_long_whether_it_comes_at_once_or_in_pieces() {
+        for (length, is_taken) in [(AckDecoder::LONGEST, true), (AckDecoder::LONGEST + 1, false)] {
+            let mut answer = b"\x81\xa3ack\xda".to_vec();
+            let id = length - answer.len() - 2;
+            answer.extend_from_slice(&u16::try_from(id).unwrap().to_be_bytes());
+            answer.resize(length, b'x');
+            for pieces in [vec![&answer[..]], answer.chunks(1000).collect()] {
+                assert_eq!(ids_of(&pieces).is_ok(), is_taken, "{length} in {}", pieces.len());
+            }
+        }
+        let broken = [&b"\xde\xff\xff"[..], &[0; 5000], b"\xc1"].concat();
+        assert_eq!(ids_of(&[&broken]), Err(AckError::TooLong), "what is wrong first");
     }
 }

@@ -175,8 +175,10 @@ impl MessageReader {
             return Err(HandshakeError::NotAMessage { expected: message, found });
         }
         let broken = |error| HandshakeError::Broken { message, error };
-        let length = self.scanner.scan(&self.bytes).map_err(broken)?;
-        if self.scanner.least_length().max(length.unwrap_or(self.bytes.len())) > Self::LONGEST {
+        // No further than the limit, so that it does not matter how much came at once.
+        let seen = &self.bytes[..self.bytes.len().min(Self::LONGEST + 1)];
+        let length = self.scanner.scan(seen).map_err(broken)?;
+        if self.scanner.least_length().max(length.unwrap_or(seen.len())) > Self::LONGEST {
             return Err(HandshakeError::TooLong { message });
         }
         let Some(length) = length else {
@@ -759,6 +761,19 @@ mod tests {
             let mut pong = Vec::new();
             assert_eq!(greeting.answer(ping, &mut pong), Err(Refusal::InvalidPing));
             assert_eq!(pong, b"\x95\xa4PONG\xc2\xb4invalid ping message\xa0\xa0");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_that_however_much_of_it_came_at_once() {
+        let broken = [&b"\xdc\xff\xff"[..], &[0; 5000], b"\xc1"].concat();
+        for pieces in [vec![&broken[..]], broken.chunks(1000).collect()] {
+            let mut reader = MessageReader::default();
+            let error = pieces.into_iter().find_map(|piece| {
+                reader.feed(piece);
+                reader.next(PING).err()
+            });
+            assert_eq!(error, Some(HandshakeError::TooLong { message: PING }));
         }
     }
 
