@@ -102,7 +102,8 @@ fn write_key(reader: &mut Reader<'_>, depth: usize, out: &mut Vec<u8>) -> Result
         // JSON inside JSON inside JSON doubles its backslashes at every level: 64 levels of keys
         // would fill any memory.
         Token::Array(_) | Token::Map(_) => {
-            append(out, format_args!("\"msgpack:{}\"", STANDARD.encode(reader.skip()?)));
+            let key = reader.skip_inside(depth)?;
+            append(out, format_args!("\"msgpack:{}\"", STANDARD.encode(key)));
             Ok(())
         }
         _ => {
@@ -155,6 +156,17 @@ mod tests {
         ] {
             assert_eq!(json(bytes), expected, "{bytes:02x?}");
             serde_json::from_str::<serde_json::Value>(expected).expect("it is JSON");
+        }
+    }
+
+    #[test]
+    fn a_key_is_as_deep_as_what_is_around_it() {
+        let nested = |key: &[u8]| [&[0x91; MAX_DEPTH - 1][..], b"\x81", key, b"\xc0"].concat();
+        let mut out = Vec::new();
+        for (key, is_read) in [(&b"\x90"[..], true), (b"\x91\xc0", false)] {
+            let bytes = nested(key);
+            assert_eq!(Reader::new(&bytes).skip().is_ok(), is_read);
+            assert_eq!(write_json(&bytes, &mut out).is_ok(), is_read, "{key:02x?}");
         }
     }
 
