@@ -11,12 +11,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::frame::{Body, Event, FrameError, Place, Reason, read_entry};
-use super::inflate::{InflateError, error_of, inflater};
+use super::inflate::{InflateError, error_of, inflater, read_piece};
 use crate::model::Codec;
 use crate::model::cursor::{Fault, Reader, Scanner};
-
-/// How much is inflated at a time, in bytes.
-const PIECE: usize = 32 << 10;
 
 /// The entries of one frame. Cheap to clone: the bytes are shared.
 #[derive(Clone, Debug)]
@@ -200,13 +197,9 @@ impl Inflated {
     /// Inflates a piece more. False: that was all, and its checksum is right.
     fn read_more(&mut self) -> Result<bool, FrameError> {
         let refused = |reason: InflateError| FrameError::new(self.frame_at, reason.into());
-        let from = self.held.len();
-        self.held.resize(from + PIECE, 0);
-        let count = self
-            .inflater
-            .read(&mut self.held[from..])
+        let limit = self.limit.saturating_sub(self.forgotten);
+        let count = read_piece(&mut self.inflater, &mut self.held, limit)
             .map_err(|error| refused(error_of(&error, self.codec)))?;
-        self.held.truncate(from + count);
         if self.forgotten + self.held.len() > self.limit {
             return Err(refused(InflateError::TooLarge { limit: self.limit }));
         }
@@ -225,6 +218,7 @@ mod tests {
     use crate::model::EventTime;
     use crate::protocol::Frame;
     use crate::protocol::frame::{Limits, Outline};
+    use crate::protocol::inflate::PIECE;
 
     fn entries_of(bytes: &[u8]) -> Entries {
         let body = Outline::read(bytes, &Limits::default()).unwrap().body;
@@ -306,6 +300,19 @@ mod tests {
             let reason = InflateError::TooLarge { limit: stream.len() - 1 };
             assert_eq!(refused.reason, Reason::Inflate(reason), "{codec:?}");
         }
+    }
+
+    #[test]
+    fn a_large_event_is_held_in_no_more_room_than_the_limit_and_a_piece() {
+        let large = entry(0, 3_000_000);
+        let bytes = compressed(&large, Some(Codec::Gzip));
+        let range = 0..bytes.len();
+        let entries = Entries { bytes: Arc::new(bytes), range, codec: Some(Codec::Gzip) };
+        let mut reader = entries.read(large.len()).unwrap();
+        assert!(reader.event().unwrap().is_some());
+        let Source::Inflated(inflated) = &reader.source else { panic!("it is compressed") };
+        let room = inflated.held.capacity();
+        assert!(room <= large.len() + PIECE, "{room} for {}", large.len());
     }
 
     #[test]

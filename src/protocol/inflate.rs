@@ -16,6 +16,9 @@ use crate::model::Codec;
 /// every compressor keeps to that was not told otherwise.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
+/// How much is inflated at a time, in bytes.
+pub const PIECE: usize = 32 << 10;
+
 /// Why compressed entries were not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
@@ -56,17 +59,30 @@ pub fn error_of(error: &io::Error, codec: Codec) -> InflateError {
     }
 }
 
+/// Inflates a piece more to the end of `held`, and says how many bytes it has. Zero: that was all,
+/// and its checksum is right. The room of `held` stays below `limit` and a piece, as long as `held`
+/// does not pass the limit.
+pub fn read_piece(inflater: &mut impl Read, held: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
+    let from = held.len();
+    if held.capacity() - from < PIECE {
+        // A Vec doubles its room, too, but it would pass the limit by as much again.
+        held.reserve_exact(from.min(limit.saturating_sub(from)) + PIECE);
+    }
+    held.resize(from + PIECE, 0);
+    let count = inflater.read(&mut held[from..])?;
+    held.truncate(from + count);
+    Ok(count)
+}
+
 /// Inflates every member in `compressed`, to at most `limit` bytes.
 pub fn inflate(compressed: &[u8], codec: Codec, limit: usize) -> Result<Vec<u8>, InflateError> {
+    let refused = |error| error_of(&error, codec);
+    let mut inflater = inflater(compressed, codec).map_err(refused)?;
     let mut inflated = Vec::new();
-    // One byte more than may be: reaching it shows the limit is passed, and a stream of exactly
-    // `limit` bytes is still read to its end, where the checksum is.
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    inflater(compressed, codec)
-        .and_then(|inflater| inflater.take(most).read_to_end(&mut inflated))
-        .map_err(|error| error_of(&error, codec))?;
-    if inflated.len() > limit {
-        return Err(InflateError::TooLarge { limit });
+    while read_piece(&mut inflater, &mut inflated, limit).map_err(refused)? > 0 {
+        if inflated.len() > limit {
+            return Err(InflateError::TooLarge { limit });
+        }
     }
     Ok(inflated)
 }
@@ -108,6 +124,13 @@ mod tests {
         let bomb = gzip(&vec![0; 5_000_000]);
         assert!(bomb.len() < 10_000);
         assert_eq!(gunzip(&bomb, 1000), Err(InflateError::TooLarge { limit: 1000 }));
+    }
+
+    #[test]
+    fn the_room_of_what_came_out_does_not_pass_the_limit_by_more_than_a_piece() {
+        let zeros = gzip(&vec![0; 3_000_000]);
+        let inflated = gunzip(&zeros, 3_000_000).unwrap();
+        assert!(inflated.capacity() <= 3_000_000 + PIECE, "{}", inflated.capacity());
     }
 
     #[test]
