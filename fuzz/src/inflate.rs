@@ -1,0 +1,103 @@
+//! `protocol::inflate`: what comes out of compressed entries.
+
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::GzEncoder;
+use log_ambassador::model::Codec;
+use log_ambassador::protocol::inflate::{InflateError, PIECE, error_of, inflate, inflater};
+
+use super::memory::within;
+
+/// Small, so that inputs reach it.
+const LIMIT: usize = 4096;
+
+/// What the state of either needs, beside what zstd allocates in C: for gzip two windows and tables,
+/// as one member's state is there until the next one's is made.
+pub const STATE: usize = 112 << 10;
+
+/// - No more comes out than may, and no more is held.
+/// - The same comes out in small pieces, or the same error.
+/// - A limit of exactly what comes out is enough, and a byte less is not.
+/// - A gzip member is taken when its deflate stream is right, and its checksum.
+/// - What was compressed comes out again.
+pub fn check(bytes: &[u8]) {
+    for codec in [Codec::Gzip, Codec::Zstd] {
+        check_any(bytes, codec);
+        let packed = [compressed(bytes, codec), compressed(b"and more", codec)].concat();
+        let expected = [bytes, b"and more"].concat();
+        assert_eq!(inflate(&packed, codec, expected.len()).as_ref(), Ok(&expected));
+    }
+    check_deflated(bytes);
+}
+
+fn check_any(bytes: &[u8], codec: Codec) {
+    // The buffer is there twice when it grows. So is what a gzip header names, which doubles.
+    let most = 2 * (LIMIT + PIECE) + 3 * bytes.len() + STATE;
+    let outcome = within(most, || inflate(bytes, codec, LIMIT));
+    assert_eq!(kind(in_small_pieces(bytes, codec)), kind(outcome.clone()), "in small pieces");
+    let Ok(inflated) = outcome else { return };
+    assert!(inflated.len() <= LIMIT);
+    assert_eq!(inflate(bytes, codec, inflated.len()).as_ref(), Ok(&inflated));
+    if let Some(limit) = inflated.len().checked_sub(1) {
+        assert_eq!(inflate(bytes, codec, limit), Err(InflateError::TooLarge { limit }));
+    }
+}
+
+/// Without the words of the library, which names another fault when it writes elsewhere.
+fn kind(outcome: Result<Vec<u8>, InflateError>) -> Result<Vec<u8>, InflateError> {
+    outcome.map_err(|error| match error {
+        InflateError::Broken(name, _) => InflateError::Broken(name, String::new()),
+        other => other,
+    })
+}
+
+fn in_small_pieces(bytes: &[u8], codec: Codec) -> Result<Vec<u8>, InflateError> {
+    let mut inflated = Vec::new();
+    let mut piece = [0; 7];
+    let refused = |error| error_of(&error, codec);
+    let mut inflater = inflater(bytes, codec).map_err(refused)?;
+    loop {
+        let count = inflater.read(&mut piece).map_err(refused)?;
+        inflated.extend_from_slice(&piece[..count]);
+        match (count, inflated.len() > LIMIT) {
+            (_, true) => return Err(InflateError::TooLarge { limit: LIMIT }),
+            (0, false) => return Ok(inflated),
+            (_, false) => {}
+        }
+    }
+}
+
+/// Takes the bytes for a deflate stream and gives it the checksum that it should have, which
+/// nobody who makes bytes up would find.
+fn check_deflated(bytes: &[u8]) {
+    let mut deflate = DeflateDecoder::new(bytes).take(LIMIT as u64 + 1);
+    let mut content = Vec::new();
+    if deflate.read_to_end(&mut content).is_err() || content.len() > LIMIT {
+        return;
+    }
+    let end = usize::try_from(deflate.into_inner().total_in()).expect("no more than there are");
+    let mut sum = flate2::Crc::new();
+    sum.update(&content);
+    let mut member = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec();
+    member.extend_from_slice(&bytes[..end]);
+    member.extend_from_slice(&sum.sum().to_le_bytes());
+    member.extend_from_slice(&sum.amount().to_le_bytes());
+    assert_eq!(inflate(&member, Codec::Gzip, LIMIT).as_ref(), Ok(&content));
+    let last = member.len() - 1;
+    member[last] ^= 1;
+    inflate(&member, Codec::Gzip, LIMIT).expect_err("its length is wrong");
+}
+
+/// One gzip member, or one zstd frame.
+pub fn compressed(bytes: &[u8], codec: Codec) -> Vec<u8> {
+    match codec {
+        Codec::Gzip => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(bytes).expect("a Vec takes every byte");
+            encoder.finish().expect("a Vec takes every byte")
+        }
+        Codec::Zstd => zstd::bulk::compress(bytes, 1).expect("every bytes can be compressed"),
+    }
+}
