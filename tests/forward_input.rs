@@ -401,6 +401,28 @@ fn memory_stays_within_the_limit_however_much_clients_send_in_large_frames() {
     });
 }
 
+#[test]
+fn small_frames_that_inflate_to_much_cost_their_own_bytes_while_they_wait() {
+    let large = entry(1, 100_000);
+    let zstd = zstd::encode_all(large.as_slice(), 0).unwrap();
+    for (codec, entries) in [("gzip", gzip(&large)), ("zstd", zstd)] {
+        let fluentd = FakeFluentd::start().never_acknowledges();
+        let listening = listen(&fluentd);
+        let idle = listening.agent.peak_memory();
+        let mut client = listening.connect();
+        // A few of them fill all chunks, and so many are remembered.
+        for number in 0..400 {
+            client.send(packed_with("app", &entries, Some(&format!("{number}")), Some(codec)));
+        }
+        // This one waits for nothing: its ack says that those before it were read.
+        client.send(packed("app", &[], Some("empty")));
+        client.expect_ack("empty", SOON);
+        let grown = listening.agent.peak_memory() - idle;
+        listening.agent.kill();
+        assert!(grown < 9_000_000, "{codec}: {grown} bytes more, with a limit of 5,000,000");
+    }
+}
+
 /// Twenty clients send without end what `bytes` makes for a client and a round, and nothing is ever
 /// acknowledged. `is_full` waits until no more is taken.
 fn memory_stays_within_the_limit(

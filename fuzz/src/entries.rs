@@ -17,7 +17,8 @@ pub type Kept = (u32, u32, Vec<u8>);
 /// - Events and errors do not depend on how the entries travelled: plain, in gzip, in zstd, in
 ///   several members, across the pieces that are inflated at a time.
 /// - The events are those that another reader finds.
-/// - No more is held than the entries and a piece; of plain entries nothing at all.
+/// - No more is held than the entries and a piece; of plain entries nothing at all, and nothing of
+///   any as long as nobody has asked for an event.
 /// - The limit of what may come out is one.
 /// - With times of whole seconds the entries are the same events.
 pub fn check(bytes: &[u8]) {
@@ -83,7 +84,7 @@ fn packed(bytes: &[u8], codec: Codec) -> Entries {
 fn events_of(entries: &Entries, limit: usize, most: usize) -> (Vec<Kept>, Option<FrameError>) {
     let counted = within(most, || entries.check(limit));
     let mut events = Vec::new();
-    let mut reader = entries.read(limit).expect("it can be begun");
+    let mut reader = within(0, || entries.read(limit));
     let error = loop {
         match reader.event() {
             Ok(Some(event)) => {

@@ -124,7 +124,7 @@ impl Desk {
         let body = outline.body;
         let entries = Entries::of(bytes, body);
         let count = entries.check(self.limits.inflated).map_err(refused)?;
-        let events = entries.read(self.limits.inflated).map_err(refused)?;
+        let events = entries.read(self.limits.inflated);
         let answer = match asks {
             None => {
                 self.counters.unconfirmed.add(count);

@@ -6,7 +6,7 @@
 //! Compressed entries are inflated as they are read: what is held of them is the event at hand and
 //! a piece behind it, however much they inflate to.
 
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Entries {
     /// Reads all of them: how many events there are, or what is wrong with one. Compressed ones may
     /// inflate to at most `limit` bytes.
     pub fn check(&self, limit: usize) -> Result<u64, FrameError> {
-        let mut reader = self.read(limit)?;
+        let mut reader = self.read(limit);
         let mut events = 0;
         while reader.event()?.is_some() {
             events += 1;
@@ -53,14 +53,14 @@ impl Entries {
         Ok(events)
     }
 
-    /// Begins at the first event.
-    pub fn read(&self, limit: usize) -> Result<EventReader, FrameError> {
+    /// Begins at the first event. Holds no memory until it is asked for that.
+    pub fn read(&self, limit: usize) -> EventReader {
         let part = Part { bytes: Arc::clone(&self.bytes), range: self.range.clone() };
         let source = match self.codec {
             None => Source::Plain(part),
-            Some(codec) => Source::Inflated(Inflated::new(part, codec, limit)?),
+            Some(codec) => Source::Inflated(Inflated::new(part, codec, limit)),
         };
-        Ok(EventReader { source, at: 0, next: 0 })
+        EventReader { source, at: 0, next: 0 }
     }
 }
 
@@ -157,6 +157,7 @@ impl Source {
 }
 
 /// Part of shared bytes.
+#[derive(Clone)]
 struct Part {
     bytes: Arc<Vec<u8>>,
     range: Range<usize>,
@@ -170,10 +171,11 @@ impl AsRef<[u8]> for Part {
 
 /// Compressed entries, inflated as far as needed.
 struct Inflated {
-    inflater: Box<dyn Read + Send>,
+    part: Part,
     codec: Codec,
-    /// Where the compressed entries begin in their frame.
-    frame_at: usize,
+    /// Made when the first event is wanted: it holds far more than a small frame does, and many
+    /// frames may wait.
+    inflater: Option<Box<dyn Read + Send>>,
     limit: usize,
     /// What was inflated and is still needed.
     held: Vec<u8>,
@@ -182,11 +184,8 @@ struct Inflated {
 }
 
 impl Inflated {
-    fn new(part: Part, codec: Codec, limit: usize) -> Result<Self, FrameError> {
-        let frame_at = part.range.start;
-        let inflater = inflater(Cursor::new(part), codec)
-            .map_err(|error| FrameError::new(frame_at, error_of(&error, codec).into()))?;
-        Ok(Self { inflater, codec, frame_at, limit, held: Vec::new(), forgotten: 0 })
+    fn new(part: Part, codec: Codec, limit: usize) -> Self {
+        Self { part, codec, inflater: None, limit, held: Vec::new(), forgotten: 0 }
     }
 
     fn forget(&mut self, count: usize) {
@@ -196,14 +195,23 @@ impl Inflated {
 
     /// Inflates a piece more. False: that was all, and its checksum is right.
     fn read_more(&mut self) -> Result<bool, FrameError> {
-        let refused = |reason: InflateError| FrameError::new(self.frame_at, reason.into());
-        let limit = self.limit.saturating_sub(self.forgotten);
-        let count = read_piece(&mut self.inflater, &mut self.held, limit)
-            .map_err(|error| refused(error_of(&error, self.codec)))?;
+        let count = self.inflate().map_err(|error| self.refused(error_of(&error, self.codec)))?;
         if self.forgotten + self.held.len() > self.limit {
-            return Err(refused(InflateError::TooLarge { limit: self.limit }));
+            return Err(self.refused(InflateError::TooLarge { limit: self.limit }));
         }
         Ok(count > 0)
+    }
+
+    fn inflate(&mut self) -> io::Result<usize> {
+        let inflater = match &mut self.inflater {
+            Some(inflater) => inflater,
+            none => none.insert(inflater(Cursor::new(self.part.clone()), self.codec)?),
+        };
+        read_piece(inflater, &mut self.held, self.limit.saturating_sub(self.forgotten))
+    }
+
+    fn refused(&self, reason: InflateError) -> FrameError {
+        FrameError::new(self.part.range.start, reason.into())
     }
 }
 
@@ -227,7 +235,7 @@ mod tests {
 
     /// The seconds and records of all events, read one at a time.
     fn events_of(entries: &Entries) -> Vec<(u32, Vec<u8>)> {
-        let mut reader = entries.read(usize::MAX).unwrap();
+        let mut reader = entries.read(usize::MAX);
         let mut events = Vec::new();
         while let Some(event) = reader.event().unwrap() {
             events.push((event.time.seconds, event.record.to_vec()));
@@ -269,7 +277,7 @@ mod tests {
     #[test]
     fn an_event_stays_until_it_is_stepped_over() {
         let entries = entries_of(b"\x92\xa1t\x92\x92\x01\x80\x92\x02\x80");
-        let mut reader = entries.read(0).unwrap();
+        let mut reader = entries.read(0);
         for seconds in [1, 1, 1] {
             assert_eq!(reader.event().unwrap().unwrap().time.seconds, seconds);
         }
@@ -287,7 +295,7 @@ mod tests {
             let bytes = compressed(&stream, codec);
             let range = 0..bytes.len();
             let entries = Entries { bytes: Arc::new(bytes), range, codec };
-            let mut reader = entries.read(stream.len()).unwrap();
+            let mut reader = entries.read(stream.len());
             let mut events = 0;
             while let Some(event) = reader.event().unwrap() {
                 assert_eq!(event.time.seconds, events);
@@ -308,7 +316,7 @@ mod tests {
         let bytes = compressed(&large, Some(Codec::Gzip));
         let range = 0..bytes.len();
         let entries = Entries { bytes: Arc::new(bytes), range, codec: Some(Codec::Gzip) };
-        let mut reader = entries.read(large.len()).unwrap();
+        let mut reader = entries.read(large.len());
         assert!(reader.event().unwrap().is_some());
         let Source::Inflated(inflated) = &reader.source else { panic!("it is compressed") };
         let room = inflated.held.capacity();
