@@ -121,7 +121,7 @@ struct Shake {
 }
 
 impl Shake {
-    /// Seven texts between zeros. What is missing or empty is as the other side has it.
+    /// Eight texts between zeros. One that is missing or empty is what makes the handshake succeed.
     fn of(bytes: &[u8]) -> Self {
         let mut parts = bytes.split(|byte| *byte == 0).map(|part| &part[..part.len().min(99)]);
         let mut text =

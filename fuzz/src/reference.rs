@@ -8,8 +8,8 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 use rmpv::{Value, ValueRef, encode};
 
-/// Seconds, nanoseconds and record of an event, the record in the shortest form: values themselves
-/// differ from themselves where they are not numbers.
+/// Seconds, nanoseconds and record of an event, the record as bytes in the shortest form: a NaN is
+/// not equal to itself.
 pub type Event = (u32, u32, Vec<u8>);
 
 /// See the head of this file.
