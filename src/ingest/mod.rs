@@ -207,7 +207,9 @@ impl Ingest {
         let Some(id) = input.tail.next_file() else {
             return false;
         };
-        let Some(tag) = input.tail.file(id).map(|file| file.tag.clone()) else {
+        let Some((tag, begin)) =
+            input.tail.file(id).map(|file| (file.tag.clone(), file.next_offset()))
+        else {
             return true;
         };
         let route = self.route(number, &tag);
@@ -221,7 +223,11 @@ impl Ingest {
             Turn::More => input.tail.has_more(id),
             Turn::AtEnd => input.end_burst(route.slot),
             Turn::NoRoom => {
-                input.tail.has_more(id);
+                if input.tail.file(id).is_some_and(|file| file.next_offset() == begin) {
+                    input.tail.keeps_its_turn(id);
+                } else {
+                    input.tail.has_more(id);
+                }
                 // What it will have lost if it is truncated before there is memory.
                 input.tail.look(id, Instant::now());
                 self.lack_room(number);
@@ -376,7 +382,7 @@ impl Ingest {
             match packer.pack(&chunk.entries) {
                 Some(packed) if is_for_all => {
                     let buffer = chunk.replace(codec, packed);
-                    chunks_of(inputs, clients, number).reuse(buffer);
+                    chunks_of(inputs, clients, number).recycle(buffer);
                 }
                 Some(packed) => chunk.add_form(codec, packed),
                 None => {}

@@ -172,6 +172,17 @@ impl Tail {
         older.and_then(|older| self.files.get(&older)).is_some_and(|older| older.is_queued)
     }
 
+    /// There was no memory for anything of it: it is the first when there is some. At the end of the
+    /// queue it could find none each time, while files before it take what comes free.
+    pub fn keeps_its_turn(&mut self, id: FileId) {
+        if let Some(file) = self.files.get_mut(&id)
+            && !file.is_queued
+        {
+            file.is_queued = true;
+            self.queue.push_front(id);
+        }
+    }
+
     /// The file has more to read: it gets another turn.
     pub fn has_more(&mut self, id: FileId) {
         self.enqueue(id);
