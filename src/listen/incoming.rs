@@ -346,8 +346,8 @@ mod tests {
         let (receiver, mut sender) = duplex(64);
         let send = async move { sender.write_all(&frame).await.unwrap() };
         let mut incoming = Incoming::new(receiver, Limits::default(), 4096, None);
-        let read = timeout(Duration::from_secs(20), incoming.next());
-        let (read, ()) = tokio::join!(read, send);
+        let both = async { tokio::join!(incoming.next(), send).0 };
+        let read = timeout(Duration::from_secs(20), both).await;
         let value = read.expect("it is read in time").unwrap().unwrap();
         assert_eq!(value.bytes.len(), expected);
     }
