@@ -88,6 +88,8 @@ fn killed_twenty_times_under_load_with_rotations_nothing_is_lost() {
         }
     }
     let agent = told.start();
+    // All may have arrived before; a signal that comes before it is caught ends the process.
+    agent.wait_until_watching();
     let all = |fluentd: &FakeFluentd| {
         fluentd.sequences().into_values().flatten().collect::<BTreeSet<u64>>().len() as u64
     };
@@ -136,6 +138,8 @@ fn a_file_that_came_while_positions_were_being_written_is_found_after_a_kill_and
         logs.rename("app.log", &format!("app.log.{round}b"));
     }
     let agent = told.start();
+    // All may have arrived before; a signal that comes before it is caught ends the process.
+    agent.wait_until_watching();
     let all = |fluentd: &FakeFluentd| arrived(fluentd).into_iter().collect::<BTreeSet<_>>();
     wait_until("every line has arrived", || all(&fluentd).len() == 200);
     assert_eq!(agent.stop(), 0);

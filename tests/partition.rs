@@ -55,12 +55,21 @@ impl Connected {
     }
 }
 
-/// Each for itself and all at once, as a test of each length alone would take their sum.
-fn with_each<T: Send + Copy>(lengths: &[T], test: impl Fn(T) + Sync) {
+/// In networks that lose something for so many seconds. Each for itself and all at once, as a test
+/// of each length alone would take their sum.
+fn outlives_losses_of(lengths: &[u64], loses: impl Fn(&Network, u16) + Sync) {
     thread::scope(|scope| {
-        for &length in lengths {
-            let test = &test;
-            scope.spawn(move || test(length));
+        for &seconds in lengths {
+            let loses = &loses;
+            scope.spawn(move || {
+                let mut connected = Connected::start();
+                loses(&connected.network, connected.fluentd.port());
+                connected.write_for(Duration::from_secs(seconds));
+                let resumed = connected.heal();
+                println!("{seconds} s: resumed after {resumed:?}");
+                assert!(resumed < RESUMES, "{seconds} s: resumed after {resumed:?}");
+                connected.end();
+            });
         }
     });
 }
@@ -72,28 +81,12 @@ fn after_a_partition_of_any_length_traffic_resumes_within_ten_seconds_and_nothin
     let longest = std::env::var("PARTITION_SECONDS").map_or(14, |text| text.parse().unwrap());
     // The kernel gives a connection up after 8 s, and the agent a connect after 5.
     let lengths: Vec<u64> = [1, 4, 6, 7, 9, 11].into_iter().chain([longest]).collect();
-    with_each(&lengths, |seconds| {
-        let mut connected = Connected::start();
-        connected.network.loses_everything(connected.fluentd.port());
-        connected.write_for(Duration::from_secs(seconds));
-        let resumed = connected.heal();
-        println!("{seconds} s: resumed after {resumed:?}");
-        assert!(resumed < RESUMES, "{seconds} s: resumed after {resumed:?}");
-        connected.end();
-    });
+    outlives_losses_of(&lengths, Network::loses_everything);
 }
 
 #[test]
 fn when_only_answers_are_lost_what_arrived_unconfirmed_is_sent_again_and_nothing_is_lost() {
-    with_each(&[3, 7, 12], |seconds| {
-        let mut connected = Connected::start();
-        connected.network.loses_answers(connected.fluentd.port());
-        connected.write_for(Duration::from_secs(seconds));
-        let resumed = connected.heal();
-        println!("{seconds} s: resumed after {resumed:?}");
-        assert!(resumed < RESUMES, "{seconds} s: resumed after {resumed:?}");
-        connected.end();
-    });
+    outlives_losses_of(&[3, 7, 12], Network::loses_answers);
 }
 
 #[test]

@@ -14,7 +14,8 @@ use super::{Failure, broken};
 use crate::model::Secret;
 use crate::protocol::handshake::{Credentials, HELO, Helo, MessageReader, PONG, Random, User};
 
-/// Shakes hands; each message of the server may take `limit`. False: the server closes the connection after each frame that it answers.
+/// Shakes hands; each message of the server may take `limit`. False: the server closes the
+/// connection after each frame that it answers.
 pub(super) async fn shake_hands(
     wire: &mut Wire,
     security: &Security,

@@ -530,6 +530,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_got_no_memory_is_the_next_and_one_that_has_more_is_the_last() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a.log", "b.log", "c.log"] {
+            std::fs::write(directory.path().join(name), "line\n").unwrap();
+        }
+        let path = directory.path().join("*.log").display().to_string();
+        let mut tail = tail_over(directory.path(), |settings| settings.paths = vec![path]);
+        tail.scan(Instant::now(), |_| true);
+        let first = tail.next_file().unwrap();
+        tail.keeps_its_turn(first);
+        assert_eq!(tail.next_file(), Some(first));
+        tail.has_more(first);
+        let others = [tail.next_file().unwrap(), tail.next_file().unwrap()];
+        assert!(!others.contains(&first));
+        assert_eq!(tail.next_file(), Some(first));
+    }
+
+    #[test]
     fn files_of_a_directory_that_was_moved_away_lie_nowhere_at_the_next_listing() {
         let root = tempfile::tempdir().unwrap();
         for name in ["one", "two"] {
