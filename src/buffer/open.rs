@@ -62,6 +62,8 @@ pub struct OpenChunks {
     by_age: VecDeque<(Instant, SlotId)>,
     new_id: Box<dyn FnMut() -> [u8; 16] + Send>,
     sealed: Vec<Chunk>,
+    /// Chunks that were sealed and have not come home.
+    away: usize,
     /// When a chunk of any tag last left although more was to come.
     pressed: Option<Instant>,
 }
@@ -84,6 +86,7 @@ impl OpenChunks {
             by_age: VecDeque::new(),
             new_id,
             sealed: Vec::new(),
+            away: 0,
             pressed: None,
         }
     }
@@ -142,10 +145,12 @@ impl OpenChunks {
     ) -> Option<&mut OpenChunk> {
         let least = need.max(SMALLEST_CHUNK);
         let wished = self.slots[slot.0].needed.max(least);
-        let (memory, capacity) = self
-            .pay(wished, allowance)
-            .map(|memory| (memory, wished))
-            .or_else(|| self.pay(least, allowance).map(|memory| (memory, least)))?;
+        let (memory, capacity) = match self.pay(wished, allowance) {
+            Some(memory) => (memory, wished),
+            // Room for what is wished comes home.
+            None if self.away > 0 => return None,
+            None => (self.pay(least, allowance)?, least),
+        };
         let (bytes, memory) = self.buffer(capacity, memory);
         self.by_age.push_back((now, slot));
         Some(self.slots[slot.0].open.insert(OpenChunk::new(bytes, memory, now)))
@@ -212,11 +217,17 @@ impl OpenChunks {
     /// Seals every open chunk (rules c and e).
     pub fn seal_all(&mut self, why: Sealing, now: Instant) {
         while let Some((_, slot)) = self.by_age.pop_front() {
+            let needed = self.slots[slot.0].needed;
             if why == Sealing::MemoryShort && self.slots[slot.0].open.is_some() {
                 self.slots[slot.0].pressed = Some(now);
                 self.pressed = Some(now);
             }
             self.seal(slot);
+            if why == Sealing::MemoryShort {
+                // What it came to by then says nothing of what it would have needed.
+                let slot = &mut self.slots[slot.0];
+                slot.needed = slot.needed.max(needed);
+            }
         }
     }
 
@@ -269,6 +280,7 @@ impl OpenChunks {
             return;
         }
         *needed = open.len().next_power_of_two().clamp(SMALLEST_CHUNK, self.full);
+        self.away += 1;
         self.sealed.push(open.seal((self.new_id)(), tag.clone(), self.full));
     }
 
@@ -293,6 +305,12 @@ impl OpenChunks {
 
     /// Takes back the buffer of a chunk that has come home.
     pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.away -= 1;
+        self.reuse(buffer);
+    }
+
+    /// Takes over the buffer that a chunk has exchanged for another: that one will come home.
+    pub fn reuse(&mut self, buffer: Vec<u8>) {
         let room = self.budget.limit().saturating_sub(self.budget.used());
         self.pool.give(buffer, room);
     }
@@ -498,6 +516,27 @@ mod tests {
         assert!(!add(&mut chunks, slot, 20_000, now), "sealing alone frees nothing");
         drop(chunks.take_sealed());
         assert!(add(&mut chunks, slot, 20_000, now));
+    }
+
+    #[test]
+    fn a_busy_tag_waits_for_a_buffer_of_the_size_it_needs_and_takes_no_small_one_meanwhile() {
+        let mut chunks = chunks(512_000);
+        let slot = chunks.slot(&Tag::new("a"));
+        let now = Instant::now();
+        while add(&mut chunks, slot, 1000, now) {}
+        chunks.seal_all(Sealing::MemoryShort, now);
+        let sealed = chunks.take_sealed();
+        let capacities: Vec<_> = sealed.iter().map(|chunk| chunk.entries.capacity()).collect();
+        assert_eq!(capacities, [64_000; 8]);
+        let mut full = sealed.into_iter();
+        let (buffer, _) = full.next().unwrap().into_parts();
+        let allocated = buffer.as_ptr();
+        chunks.recycle(buffer);
+        assert!(add(&mut chunks, slot, 1000, now));
+        let open = chunks.slots[slot.0].open.as_mut().unwrap();
+        assert_eq!((open.capacity(), open.bytes_mut().as_ptr()), (64_000, allocated));
+        chunks.seal_all(Sealing::MemoryShort, now);
+        assert_eq!(chunks.slots[slot.0].needed, 64_000, "it was sealed before it was full");
     }
 
     #[test]

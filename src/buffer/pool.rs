@@ -35,13 +35,17 @@ impl Pool {
         self.free.insert(at, buffer);
     }
 
-    /// Gives memory back to the system until at most `room` bytes are held, largest first.
+    /// Gives memory back to the system until at most `room` bytes are held, smallest first: they
+    /// are what a chunk left behind as it grew, and had again for little.
     pub fn shrink_to(&mut self, room: usize) {
+        let mut count = 0;
         while self.held > room
-            && let Some(buffer) = self.free.pop()
+            && let Some(buffer) = self.free.get(count)
         {
             self.held -= buffer.capacity();
+            count += 1;
         }
+        self.free.drain(..count);
     }
 
     /// Bytes held.
@@ -74,5 +78,16 @@ mod tests {
         assert_eq!(pool.held(), 1000);
         pool.shrink_to(999);
         assert_eq!(pool.held(), 0);
+    }
+
+    #[test]
+    fn the_small_buffers_go_first() {
+        let mut pool = Pool::default();
+        for capacity in [4000, 64_000, 8000] {
+            pool.give(Vec::with_capacity(capacity), 1 << 20);
+        }
+        pool.shrink_to(70_000);
+        assert_eq!(pool.held(), 64_000);
+        assert_eq!(pool.take(64_000, 0).capacity(), 64_000);
     }
 }

@@ -382,7 +382,7 @@ impl Ingest {
             match packer.pack(&chunk.entries) {
                 Some(packed) if is_for_all => {
                     let buffer = chunk.replace(codec, packed);
-                    chunks_of(inputs, clients, number).recycle(buffer);
+                    chunks_of(inputs, clients, number).reuse(buffer);
                 }
                 Some(packed) => chunk.add_form(codec, packed),
                 None => {}
