@@ -61,6 +61,22 @@ fn seqs(fluentd: &FakeFluentd) -> Vec<u64> {
     events.iter().map(|event| event.record["seq"].as_u64().expect("a number")).collect()
 }
 
+fn with_metrics(told: Told, http: &ReservedPort) -> Told {
+    told.service("HTTP_Server On")
+        .service("HTTP_Listen 127.0.0.1")
+        .service(&format!("HTTP_Port {}", http.address().port()))
+}
+
+fn wait_for_metric(http: &ReservedPort, line: &str) {
+    wait_until(line, || {
+        let mut stream = TcpStream::connect(http.address()).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: pod\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page.lines().any(|other| other == line)
+    });
+}
+
 const A_WHILE: Duration = Duration::from_millis(300);
 
 #[test]
@@ -423,6 +439,63 @@ fn small_frames_that_inflate_to_much_cost_their_own_bytes_while_they_wait() {
     }
 }
 
+#[test]
+fn events_that_inflate_to_half_of_the_limit_cost_no_more_than_the_limit() {
+    let large = entry(1, 2_400_000);
+    let zstd = zstd::encode_all(large.as_slice(), 0).unwrap();
+    for (codec, entries) in [("gzip", gzip(&large)), ("zstd", zstd)] {
+        let fluentd = FakeFluentd::start();
+        let listening = listen(&fluentd);
+        let idle = listening.agent.peak_memory();
+        let mut clients: Vec<Client> = (0..6).map(|_| listening.connect()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            for round in 0..5 {
+                let id = format!("{number} {round}");
+                client.send(packed_with("app", &entries, Some(&id), Some(codec)));
+            }
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            (0..5).for_each(|round| client.expect_ack(&format!("{number} {round}"), SOON));
+        }
+        let grown = listening.agent.peak_memory() - idle;
+        assert_eq!(fluentd.record_count(), 30);
+        assert!(grown < 9_000_000, "{codec}: {grown} bytes more, with a limit of 5,000,000");
+        assert_eq!(listening.agent.stop(), 0);
+    }
+}
+
+#[test]
+fn entries_that_are_no_events_are_left_out_and_counted_where_that_is_wished() {
+    let (fluentd, http) = (FakeFluentd::start(), ReservedPort::new(0));
+    let (told, port) = told(&fluentd, &["On_Bad_Entry skip"]);
+    let listening = start(&with_metrics(told, &http), port);
+    let mut client = listening.connect();
+    for (name, delivered) in [
+        ("packed_mixed_bad", 2),
+        ("packed_trunc", 3),
+        ("packed_entry3", 3),
+        // Its entries are those of `packed_mixed_bad`, so it comes again.
+        ("forward_mixed_bad", 3),
+        ("forward_entry_scalar", 3),
+    ] {
+        client.send(&vectors::named(name).bytes);
+        client.expect_ack("EBESExQVFhcYGRobHB0eHw==", SOON);
+        assert_eq!(fluentd.record_count(), delivered, "{name}");
+    }
+    for name in ["record_nil", "time_neg"] {
+        client.send(&vectors::named(name).bytes);
+    }
+    client.send(packed("app", &entry(1, 1), Some("last")));
+    client.expect_ack("last", SOON);
+    assert_eq!(fluentd.record_count(), 4);
+    listening.agent.wait_for_log("of a frame's entries (On_Bad_Entry skip)");
+    wait_for_metric(&http, "log_ambassador_entries_skipped_total 7");
+    // Where its entries end nobody can tell.
+    client.send(&vectors::named("packed_junk").bytes);
+    client.expect_close(SOON);
+    assert_eq!(listening.agent.stop(), 0);
+}
+
 /// Twenty clients send without end what `bytes` makes for a client and a round, and nothing is ever
 /// acknowledged. `is_full` waits until no more is taken.
 fn memory_stays_within_the_limit(
@@ -694,9 +767,7 @@ fn connections_that_only_look_whether_we_are_there_are_no_matter() {
 fn refusals_and_what_is_left_out_are_counted_by_reason() {
     let (fluentd, http) = (FakeFluentd::start(), ReservedPort::new(0));
     let (told, port) = told(&fluentd, &["Mem_Buf_Limit 1MB"]);
-    let told = told.service("HTTP_Server On").service("HTTP_Listen 127.0.0.1");
-    let told = told.service(&format!("HTTP_Port {}", http.address().port()));
-    let listening = start(&told, port);
+    let listening = start(&with_metrics(told, &http), port);
     let too_large = b"\x93\xa1t\xc6\x7f\xff\xff\xff".to_vec();
     for bytes in [too_large, vectors::named("packed_trunc").bytes.clone(), b"GET /".to_vec()] {
         let mut client = listening.connect();
@@ -709,13 +780,6 @@ fn refusals_and_what_is_left_out_are_counted_by_reason() {
     let mut metrics = listening.connect();
     metrics.send(b"\x93\xa1t\xc4\x01\x80\x82\xadfluent_signal\x01\xa5chunk\xa3one");
     metrics.expect_ack("one", SOON);
-    let page = || {
-        let mut stream = TcpStream::connect(http.address()).unwrap();
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: pod\r\n\r\n").unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        page
-    };
     for line in [
         "log_ambassador_refused_total{reason=\"too_large\"} 1",
         "log_ambassador_refused_total{reason=\"malformed\"} 2",
@@ -723,7 +787,7 @@ fn refusals_and_what_is_left_out_are_counted_by_reason() {
         "log_ambassador_refused_total{reason=\"client\"} 0",
         "log_ambassador_frames_ignored_total 1",
     ] {
-        wait_until(line, || page().lines().any(|other| other == line));
+        wait_for_metric(&http, line);
     }
     assert_eq!(listening.agent.stop(), 0);
 }

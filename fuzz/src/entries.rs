@@ -2,7 +2,7 @@
 //! `protocol::seconds`, which rewrites them.
 
 use log_ambassador::model::{Codec, EventTime};
-use log_ambassador::protocol::entries::Entries;
+use log_ambassador::protocol::entries::{Entries, EventReader, OnBadEntry};
 use log_ambassador::protocol::frame::{Body, Event, FrameError, Place, Reason};
 use log_ambassador::protocol::inflate::{InflateError, PIECE};
 use log_ambassador::protocol::seconds::with_whole_seconds;
@@ -15,45 +15,75 @@ use super::{pieces, reference};
 pub type Kept = (u32, u32, Vec<u8>);
 
 /// - Events and errors do not depend on how the entries travelled: plain, in gzip, in zstd, in
-///   several members, across the pieces that are inflated at a time.
+///   several members, across the pieces that are inflated at a time, in an entry longer than those;
+///   nor does what is left out where that is wished.
 /// - The events are those that another reader finds.
-/// - No more is held than the entries and a piece; of plain entries nothing at all, and nothing of
-///   any as long as nobody has asked for an event.
+/// - Of compressed entries no more is held than some pieces, and nothing as long as nobody has asked
+///   for an event; of plain entries nothing at all.
 /// - The limit of what may come out is one.
 /// - With times of whole seconds the entries are the same events.
 pub fn check(bytes: &[u8]) {
-    let plain = events_of(&plain(bytes), usize::MAX, 1024);
+    let plain = check_ways(bytes, &[Codec::Gzip, Codec::Zstd]);
     if let (events, None) = &plain {
         let events = events
             .iter()
             .map(|(seconds, nanos, record)| (*seconds, *nanos, reference::map(record)));
         assert_eq!(events.collect::<Vec<_>>(), reference::entries(bytes));
         check_whole_seconds(&plain.0);
-    }
-    for codec in [Codec::Gzip, Codec::Zstd] {
-        let packed = packed(bytes, codec);
-        let most = STATE + 2 * (PIECE + bytes.len()) + 3 * bytes.len() + 1024;
-        assert_eq!(events_of(&packed, bytes.len(), most), plain, "{codec:?}");
-        if let (None, Some(limit)) = (&plain.1, bytes.len().checked_sub(1)) {
-            let reason = Reason::Inflate(InflateError::TooLarge { limit });
-            assert_eq!(packed.check(limit).map_err(|error| error.reason), Err(reason));
+        for codec in [Codec::Gzip, Codec::Zstd] {
+            if let Some(limit) = bytes.len().checked_sub(1) {
+                let reason = Reason::Inflate(InflateError::TooLarge { limit });
+                let checked = packed(bytes, codec).check(limit, OnBadEntry::Reject);
+                assert_eq!(checked.map_err(|error| error.reason), Err(reason));
+            }
         }
     }
     let either = [Codec::Gzip, Codec::Zstd][pieces::dice(bytes)(2)];
     check_across_pieces(bytes, either, &plain);
+    check_ways(&inside_of_a_large_one(bytes), &[either]);
     let mut out = Vec::new();
     // Any answer will do.
     let _ = within(3 * bytes.len() + 2048, || with_whole_seconds(bytes, &mut out).is_ok());
+}
+
+/// The events of entries, and what ended them, if bad ones are refused.
+fn check_ways(bytes: &[u8], codecs: &[Codec]) -> (Vec<Kept>, Option<FrameError>) {
+    let plain = plain(bytes);
+    let [rejecting, skipping] = [OnBadEntry::Reject, OnBadEntry::Skip]
+        .map(|on_bad_entry| events_of(&plain, usize::MAX, on_bad_entry, 1024));
+    assert!(skipping.0.starts_with(&rejecting.0), "what is good stays");
+    for &codec in codecs {
+        let packed = packed(bytes, codec);
+        let most = STATE + 5 * PIECE + 3 * packed.length() + 1024;
+        assert_eq!(
+            events_of(&packed, bytes.len(), OnBadEntry::Reject, most),
+            rejecting,
+            "{codec:?}"
+        );
+        assert_eq!(events_of(&packed, bytes.len(), OnBadEntry::Skip, most), skipping, "{codec:?}");
+    }
+    rejecting
 }
 
 /// Whatever the entries are, they lie across the end of what is inflated first.
 fn check_across_pieces(bytes: &[u8], codec: Codec, plain: &(Vec<Kept>, Option<FrameError>)) {
     let before = padding(PIECE - pieces::dice(bytes)(bytes.len().max(1)));
     let packed = packed(&[&before, bytes].concat(), codec);
-    let (events, error) = events_of(&packed, PIECE + bytes.len(), STATE + 8 * PIECE);
+    let most = STATE + 8 * PIECE;
+    let (events, error) = events_of(&packed, PIECE + bytes.len(), OnBadEntry::Reject, most);
     assert_eq!(events[1..], plain.0, "behind a large one");
     let moved = error.map(|error| FrameError { at: error.at - before.len(), ..error });
     assert_eq!(moved, plain.1, "behind a large one");
+}
+
+/// The beginning of an entry longer than a piece, with metadata that go on with `bytes`.
+fn inside_of_a_large_one(bytes: &[u8]) -> Vec<u8> {
+    let mut entry = b"\x92\x92\x01\x82\xa1p\xdb".to_vec();
+    entry.extend_from_slice(&u32::try_from(PIECE).expect("not much").to_be_bytes());
+    entry.resize(entry.len() + PIECE, b'x');
+    entry.extend_from_slice(b"\xa1q");
+    entry.extend_from_slice(bytes);
+    entry
 }
 
 /// An entry of so many bytes.
@@ -80,34 +110,52 @@ fn packed(bytes: &[u8], codec: Codec) -> Entries {
     Entries::of(frame, Body::Entries(range, Some(codec)))
 }
 
-/// All events, and what ended them. Places count from the first entry.
-fn events_of(entries: &Entries, limit: usize, most: usize) -> (Vec<Kept>, Option<FrameError>) {
-    let counted = within(most, || entries.check(limit));
+/// All events, and what ended them, or was left out first. Places count from the first entry.
+fn events_of(
+    entries: &Entries,
+    limit: usize,
+    on_bad_entry: OnBadEntry,
+    most: usize,
+) -> (Vec<Kept>, Option<FrameError>) {
+    let checked = within(most, || entries.check(limit, on_bad_entry));
+    let largest = checked.as_ref().map_or(limit, |contents| contents.largest);
+    let mut reader = within(0, || entries.read(limit, on_bad_entry, largest));
     let mut events = Vec::new();
-    let mut reader = within(0, || entries.read(limit));
     let error = loop {
-        match reader.event() {
-            Ok(Some(event)) => {
-                let kept = kept(&event);
-                assert_eq!(
-                    reader.event().map(|event| event.map(|event| self::kept(&event))),
-                    Ok(Some(kept.clone()))
-                );
-                events.push(kept);
-            }
+        match within(most, || reader.next_length()) {
+            Ok(Some(length)) => match take(&mut reader, length, most) {
+                Ok(event) => events.extend(event),
+                Err(error) => break Some(error),
+            },
             Ok(None) => break None,
-            Err(error) => break Some(FrameError { place: Place::Frame, ..error }),
+            Err(error) => break Some(error),
         }
-        reader.step();
     };
-    match (&counted, &error) {
-        (Ok(count), None) => assert_eq!(*count, events.len() as u64),
-        (Err(counted), Some(error)) => {
-            assert_eq!((counted.at, &counted.reason), (error.at, &error.reason))
+    let first = match (checked, error) {
+        (Ok(contents), None) => {
+            assert_eq!(contents.events, events.len() as u64);
+            assert_eq!(contents.skipped > 0, contents.first_skipped.is_some());
+            let longest = events.iter().map(|(_, _, record)| record.len()).max();
+            assert_eq!(contents.largest, longest.unwrap_or(0));
+            contents.first_skipped
         }
-        _ => panic!("{counted:?} and {error:?}"),
-    }
-    (events, error)
+        (Err(checked), Some(error)) => {
+            assert_eq!(checked, error);
+            Some(error)
+        }
+        (checked, error) => panic!("{checked:?} and {error:?}"),
+    };
+    (events, first.map(|error| FrameError { place: Place::Frame, ..error }))
+}
+
+/// The next event, whose record has at most `length` bytes.
+fn take(reader: &mut EventReader, length: usize, most: usize) -> Result<Option<Kept>, FrameError> {
+    assert_eq!(reader.next_length(), Ok(Some(length)), "it stays");
+    let mut record = Vec::new();
+    let time = within(most + 3 * length, || reader.take(&mut record))?;
+    assert!(record.len() <= length);
+    assert_eq!(time.is_none(), record.is_empty());
+    Ok(time.map(|time| (time.seconds, time.nanos, record)))
 }
 
 /// What there is to compare of an event.
@@ -131,5 +179,8 @@ fn check_whole_seconds(events: &[Kept]) {
     let mut out = Vec::new();
     with_whole_seconds(&encoded(events), &mut out).expect("the entries are our own");
     let cut = events.iter().map(|(seconds, _, record)| (*seconds, 0, record.clone()));
-    assert_eq!(events_of(&plain(&out), usize::MAX, 1024), (cut.collect(), None));
+    assert_eq!(
+        events_of(&plain(&out), usize::MAX, OnBadEntry::Reject, 1024),
+        (cut.collect(), None)
+    );
 }

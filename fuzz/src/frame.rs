@@ -2,7 +2,7 @@
 
 use log_ambassador::model::Tag;
 use log_ambassador::model::cursor::Reader;
-use log_ambassador::protocol::entries::Entries;
+use log_ambassador::protocol::entries::{Entries, OnBadEntry};
 use log_ambassador::protocol::frame::{self, FrameOption, Mode, Outline, Place, Root, Tail};
 use log_ambassador::protocol::inflate::PIECE;
 use log_ambassador::protocol::{AckDecoder, ChunkId, Frame, FrameError, Limits, ack};
@@ -62,15 +62,17 @@ fn check_root(bytes: &[u8], is_taken: bool) {
 fn check_one_by_one(bytes: &[u8]) -> Result<Vec<Kept>, FrameError> {
     let body = within(WORDS, || Outline::read(bytes, &LIMITS))?.body;
     let entries = Entries::of(bytes.to_vec(), body);
-    let most = WORDS + STATE + 3 * bytes.len() + 2 * (LIMITS.inflated + PIECE);
-    let count = within(most, || entries.check(LIMITS.inflated))?;
-    let mut reader = entries.read(LIMITS.inflated);
+    let most = WORDS + STATE + 3 * bytes.len() + 5 * PIECE;
+    let contents = within(most, || entries.check(LIMITS.inflated, OnBadEntry::Reject))?;
+    let mut reader = entries.read(LIMITS.inflated, OnBadEntry::Reject, contents.largest);
     let mut events = Vec::new();
-    while let Some(event) = reader.event()? {
-        events.push(kept(&event));
-        reader.step();
+    while reader.next_length()?.is_some() {
+        let mut record = Vec::new();
+        if let Some(time) = reader.take(&mut record)? {
+            events.push((time.seconds, time.nanos, record));
+        }
     }
-    assert_eq!(count, events.len() as u64);
+    assert_eq!(contents.events, events.len() as u64);
     Ok(events)
 }
 

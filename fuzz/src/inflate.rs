@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::GzEncoder;
 use log_ambassador::model::Codec;
-use log_ambassador::protocol::inflate::{InflateError, PIECE, error_of, inflate, inflater};
+use log_ambassador::protocol::inflate::{InflateError, PIECE, Window, error_of, inflate, inflater};
 
 use super::memory::within;
 
@@ -56,7 +56,7 @@ fn in_small_pieces(bytes: &[u8], codec: Codec) -> Result<Vec<u8>, InflateError> 
     let mut inflated = Vec::new();
     let mut piece = [0; 7];
     let refused = |error| error_of(&error, codec);
-    let mut inflater = inflater(bytes, codec).map_err(refused)?;
+    let mut inflater = inflater(bytes, codec, &Window::default()).map_err(refused)?;
     loop {
         let count = inflater.read(&mut piece).map_err(refused)?;
         inflated.extend_from_slice(&piece[..count]);

@@ -1085,6 +1085,13 @@ pub const LISTEN: Group = Group {
             "the most bytes of a frame, as it comes and once inflated; never more than half of \
              Mem_Buf_Limit, which holds when it is unwritten",
         ),
+        obeyed(
+            "On_Bad_Entry",
+            Kind::Choice(&["reject", "skip"]),
+            "reject",
+            "what becomes of an entry of a frame that is no event: the whole frame is refused, or it \
+             is left out and counted, as Fluentd has it (ours)",
+        ),
         noted(
             "Buffer_Chunk_Size",
             Kind::Size,

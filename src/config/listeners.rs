@@ -14,6 +14,7 @@ use super::values::{Found, Values};
 use crate::listen::Settings;
 use crate::listen::settings::{Address, Security, TagRule};
 use crate::model::{Secret, Tag};
+use crate::protocol::OnBadEntry;
 use crate::protocol::handshake::User;
 
 static GROUPS: &[&Group] = &[&INPUT, &LISTEN, &TLS_LISTEN];
@@ -33,6 +34,9 @@ pub(super) fn read_forward(
     let mut settings = Settings::new(&name, read_address(&values, report));
     settings.tag = read_tag(&values, report);
     read_limits(&mut settings, &values, report);
+    if values.find("On_Bad_Entry").is_some_and(|found| found.is_one_of(&["skip"])) {
+        settings.on_bad_entry = OnBadEntry::Skip;
+    }
     settings.tls = read_tls(&values, None, report);
     if settings.tls.as_ref().is_some_and(|tls| tls.crt_file.is_none()) {
         let message = "a server needs a certificate; write tls.crt_file and tls.key_file";

@@ -740,6 +740,7 @@ mod tests {
                 tag: TagRule::Prefix("pod.".to_owned()),
                 mem_buf_limit: 5_000_000,
                 buffer_max_size: Some(2_000_000),
+                on_bad_entry: crate::protocol::OnBadEntry::Skip,
                 security: Some(Security {
                     name: "me".to_owned(),
                     shared_key: Source::Written(Secret::new("s3cr3t-key")),

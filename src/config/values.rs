@@ -182,7 +182,7 @@ impl Found {
         }
     }
 
-    fn is_one_of(&self, words: &[&str]) -> bool {
+    pub(super) fn is_one_of(&self, words: &[&str]) -> bool {
         words.iter().any(|word| self.value.eq_ignore_ascii_case(word))
     }
 

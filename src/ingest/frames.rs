@@ -20,7 +20,7 @@ use crate::buffer::{Fate, OpenChunks, Sealing, SlotId};
 use crate::filter::Filter;
 use crate::listen::{Admitted, Answer, Handover, Outcome, Received};
 use crate::model::{Counters, FileId, Share, SpanId, Tag};
-use crate::protocol::EventReader;
+use crate::protocol::{EventReader, FrameError};
 use crate::tail::Quiet;
 
 /// The most bytes of events that are taken in a turn.
@@ -144,46 +144,60 @@ impl Frames {
     }
 
     fn append(&mut self, frame: &mut Current, route: &Route, filters: &mut [Filter]) -> Turn {
+        match self.append_events(frame, route, filters) {
+            Ok(turn) => turn,
+            Err(error) => {
+                // It was read to its end before, so only a fault of ours comes here.
+                error!(tag = %frame.tag, %error, "a frame cannot be read again, please report it");
+                if let Some(unsettled) = self.unsettled.get_mut(&frame.id) {
+                    unsettled.worst = Fate::Lost;
+                }
+                Turn::AtEnd
+            }
+        }
+    }
+
+    fn append_events(
+        &mut self,
+        frame: &mut Current,
+        route: &Route,
+        filters: &mut [Filter],
+    ) -> Result<Turn, FrameError> {
         let Some(unsettled) = self.unsettled.get_mut(&frame.id) else {
-            return Turn::AtEnd;
+            return Ok(Turn::AtEnd);
         };
         let now = Instant::now();
         let mut allowance = self.chunks.budget().nothing();
-        let mut taken = 0;
-        loop {
-            let event = match frame.events.event() {
-                Ok(Some(event)) => event,
-                Ok(None) => return Turn::AtEnd,
-                Err(error) => {
-                    // It was read to its end before, so only a fault of ours comes here.
-                    error!(tag = %frame.tag, %error, "a frame cannot be read again, please report it");
-                    unsettled.worst = Fate::Lost;
-                    return Turn::AtEnd;
-                }
-            };
-            if taken >= SLICE {
-                return Turn::More;
+        let mut slice = 0;
+        while let Some(length) = frame.events.next_length()? {
+            if slice >= SLICE {
+                return Ok(Turn::More);
             }
-            taken += event.record.len();
+            slice += length;
             if !route.has_output {
-                self.counters.unmatched_events.add(1);
-                frame.events.step();
+                self.counters.unmatched_events.add(frame.events.skip()?.is_some().into());
                 continue;
             }
-            let need = BEFORE_RECORD + event.record.len() + self.added_by_filters;
+            let need = BEFORE_RECORD + length + self.added_by_filters;
             let Some(chunk) = self.chunks.room(route.slot, need, &mut allowance, now) else {
-                return Turn::NoRoom;
+                return Ok(Turn::NoRoom);
             };
             let out = chunk.bytes_mut();
             let start = out.len();
             out.resize(start + BEFORE_RECORD, 0);
-            out.extend_from_slice(event.record);
-            let kept = complete(out, start, event.time, &route.filters, filters, &self.counters);
+            let taken = frame.events.take(out);
+            if !matches!(taken, Ok(Some(_))) {
+                out.truncate(start);
+            }
+            let Some(time) = taken? else {
+                continue;
+            };
+            let kept = complete(out, start, time, &route.filters, filters, &self.counters);
             if kept.is_some() && chunk.add(frame.id, SPAN, 0, 0) {
                 unsettled.shares += 1;
             }
-            frame.events.step();
         }
+        Ok(Turn::AtEnd)
     }
 
     /// All events of a frame were taken: its bytes are no longer needed.

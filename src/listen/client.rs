@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, split};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::deliveries::{Deliveries, FrameKey, Standing};
 use super::door::Admitted;
@@ -28,8 +29,9 @@ use super::handover::{Answer, Handover, Received, Talking};
 use super::incoming::{Incoming, Value};
 use super::intake::Intake;
 use super::outbox::Outbox;
-use super::settings::TagRule;
-use crate::model::Counters;
+use super::settings::Settings;
+use crate::model::{Codec, Counters, Mentions};
+use crate::protocol::entries::Contents;
 use crate::protocol::frame::{Body, Outline};
 use crate::protocol::{Entries, Limits, ack};
 
@@ -37,21 +39,28 @@ use crate::protocol::{Entries, Limits, ack};
 /// altogether, and nobody can see that.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// What may be inflated without the window that all share, in bytes: frames that wait for ingest
+/// would keep it from others.
+const LITTLE: usize = 128 << 10;
+
 /// What all clients of one input share.
 pub(super) struct Desk {
+    pub(super) settings: Settings,
     pub(super) limits: Limits,
     pub(super) room: usize,
-    pub(super) tag: TagRule,
     pub(super) intake: Rc<Intake>,
     pub(super) deliveries: Rc<RefCell<Deliveries>>,
     pub(super) handover: Handover,
     pub(super) counters: Arc<Counters>,
+    /// What was said of whom.
+    pub(super) mentions: RefCell<Mentions<(String, String)>>,
 }
 
 /// Serves a client until it goes, sends something that is not taken, or the intake has ended and it
 /// has all its acknowledgements.
 pub(super) async fn serve(
     Admitted { stream, rest }: Admitted,
+    peer: &str,
     talking: Talking,
     desk: &Desk,
 ) -> Result<(), End> {
@@ -63,7 +72,7 @@ pub(super) async fn serve(
     let mut writing = pin!(outbox.write_to(&mut writer));
     let patience = tokio::select! {
         // Losing is harmless: what was not read whole stays with the client.
-        taken = desk.take_frames(&mut incoming, &outbox) => {
+        taken = desk.take_frames(&mut incoming, peer, &outbox) => {
             taken?;
             LINGER
         }
@@ -95,6 +104,7 @@ impl Desk {
     async fn take_frames(
         &self,
         incoming: &mut Incoming<impl AsyncRead + Unpin>,
+        peer: &str,
         outbox: &Rc<Outbox>,
     ) -> Result<(), End> {
         loop {
@@ -102,16 +112,16 @@ impl Desk {
             let Some(value) = incoming.next().await? else {
                 return Ok(());
             };
-            self.take(value, outbox)?;
+            self.take(value, peer, outbox).await?;
         }
     }
 
-    fn take(&self, value: Value, outbox: &Rc<Outbox>) -> Result<(), End> {
-        let Value { bytes, offset, memory } = value;
+    async fn take(&self, value: Value, peer: &str, outbox: &Rc<Outbox>) -> Result<(), End> {
+        let Value { bytes, offset, mut memory } = value;
         let refused = |error| End::refused(offset, error);
         let length = bytes.len() as u64;
         let outline = Outline::read(&bytes, &self.limits).map_err(refused)?;
-        let tag = self.tag.apply(outline.tag);
+        let tag = self.settings.tag.apply(outline.tag);
         let asks = outline.option.chunk.map(|id| {
             let mut answer = Vec::new();
             ack::encode(id, &mut answer);
@@ -122,9 +132,18 @@ impl Desk {
             tracing::debug!(tag = outline.tag, "left out a frame of metrics or traces");
         }
         let body = outline.body;
-        let entries = Entries::of(bytes, body);
-        let count = entries.check(self.limits.inflated).map_err(refused)?;
-        let events = entries.read(self.limits.inflated);
+        let mut entries = Entries::of(bytes, body);
+        if entries.codec() == Some(Codec::Zstd) {
+            entries = entries.inflated_with(self.intake.lend_window(&mut memory).await);
+        }
+        let (limit, on_bad_entry) = (self.limits.inflated, self.settings.on_bad_entry);
+        let contents = entries.check(limit, on_bad_entry).map_err(refused)?;
+        if contents.inflated <= LITTLE {
+            memory.give_back_window();
+        }
+        self.note_skipped(&contents, offset, peer);
+        let count = contents.events;
+        let events = entries.read(limit, on_bad_entry, contents.largest);
         let answer = match asks {
             None => {
                 self.counters.unconfirmed.add(count);
@@ -153,6 +172,22 @@ impl Desk {
             self.handover.offer(Received { tag, events, count, bytes: length, answer, memory });
         }
         Ok(())
+    }
+
+    /// Says what was passed over, at most once a minute for each peer.
+    fn note_skipped(&self, contents: &Contents, offset: u64, peer: &str) {
+        let Some(first) = &contents.first_skipped else {
+            return;
+        };
+        self.counters.entries_skipped.add(contents.skipped);
+        let about = (peer.to_owned(), "skipped".to_owned());
+        if let Some(times) = self.mentions.borrow_mut().due(about, Instant::now()) {
+            let (name, skipped) = (&self.settings.name, contents.skipped);
+            warn!(
+                peer, offset, times, reason = %first,
+                "[input:forward:{name}] left out {skipped} of a frame's entries (On_Bad_Entry skip)"
+            );
+        }
     }
 
     /// Tells all who wait for a frame what becomes of it.

@@ -12,11 +12,17 @@
 //!
 //! The parts are apart so that nobody waits for memory that only he could free: a body that was
 //! begun is paid for to its end, and chunks go on leaving however many frames wait.
+//!
+//! Inflating zstd takes a window, as large as the sender wished and as far as there is something to
+//! put into it. There is one, which goes from frame to frame. A frame that puts much into it keeps it
+//! until its events were taken.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::protocol::inflate::Window;
 
 /// What remembering a frame costs until it is settled, in bytes.
 const REMEMBERED: usize = 512;
@@ -56,10 +62,11 @@ impl Portions {
 }
 
 /// See the head of this file. Requests are granted in the order they come.
-#[derive(Debug)]
 pub(super) struct Intake {
     bodies: Arc<Semaphore>,
     small: Arc<Semaphore>,
+    window: Window,
+    may_use_window: Arc<Semaphore>,
     /// How many wait for a body.
     waiting: Cell<usize>,
 }
@@ -68,6 +75,7 @@ pub(super) struct Intake {
 #[derive(Debug)]
 pub struct Admitted {
     bytes: Option<OwnedSemaphorePermit>,
+    has_window: Option<OwnedSemaphorePermit>,
     /// Until it is settled.
     _remembered: Option<OwnedSemaphorePermit>,
 }
@@ -78,6 +86,8 @@ impl Intake {
         Self {
             bodies: semaphore(portions.bodies),
             small: semaphore(portions.small),
+            window: Window::default(),
+            may_use_window: semaphore(1),
             waiting: Cell::new(0),
         }
     }
@@ -85,7 +95,7 @@ impl Intake {
     /// Room for a frame that is in the buffer of its connection.
     pub(super) async fn admit_small(&self, length: usize) -> Admitted {
         let mut all = take(&self.small, length + REMEMBERED).await;
-        Admitted { bytes: all.split(length), _remembered: Some(all) }
+        Admitted { bytes: all.split(length), has_window: None, _remembered: Some(all) }
     }
 
     /// Room for a body of at most `length` bytes.
@@ -96,7 +106,14 @@ impl Intake {
         let waits = Waits(&self.waiting);
         let bytes = take(&self.bodies, length).await;
         drop(waits);
-        Admitted { bytes: Some(bytes), _remembered: Some(remembered) }
+        Admitted { bytes: Some(bytes), has_window: None, _remembered: Some(remembered) }
+    }
+
+    /// Waits for the window, which goes to whoever has waited longest. Ingest, which gives it back,
+    /// waits for nothing that a frame holds.
+    pub(super) async fn lend_window(&self, to: &mut Admitted) -> &Window {
+        to.has_window = Some(take(&self.may_use_window, 1).await);
+        &self.window
     }
 
     /// Whether some frame waits until a body is done.
@@ -117,7 +134,7 @@ impl Drop for Waits<'_> {
 impl Admitted {
     /// For receivers without a limit of their own.
     pub(super) fn free() -> Self {
-        Self { bytes: None, _remembered: None }
+        Self { bytes: None, has_window: None, _remembered: None }
     }
 
     /// Gives back what it has above `length` bytes.
@@ -127,9 +144,15 @@ impl Admitted {
         }
     }
 
-    /// The frame itself is no longer held.
+    /// The window is not needed any more, or for so little that it does not matter.
+    pub(super) fn give_back_window(&mut self) {
+        self.has_window = None;
+    }
+
+    /// Neither the frame itself nor what it was inflated with is held any more.
     pub fn give_back_bytes(&mut self) {
         self.bytes = None;
+        self.has_window = None;
     }
 }
 

@@ -29,12 +29,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// See the head of this file.
 pub struct Listener {
-    settings: Settings,
     socket: Socket,
     door: Rc<Door>,
     desk: Rc<Desk>,
     places: Arc<Semaphore>,
-    mentions: Rc<RefCell<Mentions<(String, String)>>>,
 }
 
 impl Listener {
@@ -52,16 +50,17 @@ impl Listener {
         let largest = settings.largest_frame();
         let limits = Limits { frame: largest, inflated: largest, ..Limits::default() };
         let desk = Rc::new(Desk {
+            settings,
             limits,
             room: portions.buffer,
-            tag: settings.tag.clone(),
             intake: Rc::new(Intake::new(portions)),
             deliveries: Rc::default(),
             handover,
             counters,
+            mentions: RefCell::default(),
         });
         let places = Arc::new(Semaphore::new(portions.connections));
-        Ok(Self { settings, socket, door: Rc::new(door), desk, places, mentions: Rc::default() })
+        Ok(Self { socket, door: Rc::new(door), desk, places })
     }
 
     /// Serves until the intake has ended and every client has what it waits for. Wants to run
@@ -94,7 +93,7 @@ impl Listener {
                 }
                 Err(error) => {
                     self.mention("accept", |times| {
-                        warn!(%error, times, "[input:forward:{}] cannot accept a connection", self.settings.name);
+                        warn!(%error, times, "[input:forward:{}] cannot accept a connection", self.desk.settings.name);
                     });
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -107,13 +106,13 @@ impl Listener {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return place;
         }
-        let most = Portions::of(self.settings.mem_buf_limit).connections;
+        let most = Portions::of(self.desk.settings.mem_buf_limit).connections;
         self.mention("full", |times| {
             warn!(
                 times,
                 "[input:forward:{}] {most} clients are connected, and more wait until one goes: \
                  Mem_Buf_Limit has no room for them",
-                self.settings.name
+                self.desk.settings.name
             );
         });
         let place = Arc::clone(&self.places).acquire_owned().await;
@@ -127,7 +126,6 @@ impl Listener {
         place: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + 'static {
         let desk = Rc::clone(&self.desk);
-        let (settings, mentions) = (self.settings.clone(), Rc::clone(&self.mentions));
         let door = Rc::clone(&self.door);
         async move {
             let served = async {
@@ -140,20 +138,21 @@ impl Listener {
                     () = desk.handover.intake_ended() => None,
                 };
                 match admitted {
-                    Some(admitted) => client::serve(admitted, talking, &desk).await,
+                    Some(admitted) => client::serve(admitted, &peer, talking, &desk).await,
                     None => Ok(()),
                 }
             };
             if let Err(end) = served.await {
                 end.count(&desk.counters);
-                tell(&end, peer, &settings, &mut mentions.borrow_mut());
+                tell(&end, peer, &desk.settings, &mut desk.mentions.borrow_mut());
             }
             drop(place);
         }
     }
 
     fn mention(&self, what: &str, say: impl FnOnce(u64)) {
-        let due = self.mentions.borrow_mut().due((String::new(), what.to_owned()), Instant::now());
+        let due =
+            self.desk.mentions.borrow_mut().due((String::new(), what.to_owned()), Instant::now());
         if let Some(times) = due {
             say(times);
         }

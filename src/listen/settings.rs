@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::model::Tag;
+use crate::protocol::OnBadEntry;
 use crate::protocol::handshake::User;
 use crate::{secrets, tls};
 
@@ -24,6 +25,8 @@ pub struct Settings {
     pub tls: Option<tls::Settings>,
     /// `Buffer_Max_Size`, in bytes. `None`: half of `Mem_Buf_Limit` is the only limit.
     pub buffer_max_size: Option<usize>,
+    /// `On_Bad_Entry`.
+    pub on_bad_entry: OnBadEntry,
 }
 
 /// What clients must know.
@@ -82,6 +85,7 @@ impl Settings {
             security: None,
             tls: None,
             buffer_max_size: None,
+            on_bad_entry: OnBadEntry::Reject,
         }
     }
 

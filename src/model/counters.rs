@@ -106,6 +106,8 @@ counters! {
         refused_client,
         /// Frames of metrics or traces, which are acknowledged and left out.
         frames_ignored,
+        /// Entries of frames that are no events and were passed over (`On_Bad_Entry skip`).
+        entries_skipped,
         /// Events of clients that do not ask for an acknowledgement: nobody sends them again.
         unconfirmed,
         /// Frames whose every event was delivered, or taken out by a filter.

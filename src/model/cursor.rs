@@ -10,8 +10,8 @@
 /// How deep arrays and maps may be nested: a value inside 64 of them is still read.
 pub const MAX_DEPTH: usize = 64;
 
-/// The longest header: marker, length of four bytes, type of an extension.
-const LONGEST_HEADER: usize = 9;
+/// The longest header, in bytes: marker, and a number of eight.
+pub const LONGEST_HEADER: usize = 9;
 
 /// One MessagePack value; of an array or a map, only its header.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,17 +127,24 @@ impl<'a> Reader<'a> {
     pub fn token(&mut self) -> Result<Token<'a>, ReadError> {
         let rest = self.rest();
         let header = Header::of(rest).map_err(|fault| ReadError { at: self.at, fault })?;
-        let Some(token) = header.token(rest) else {
+        if rest.len() < header.length.saturating_add(header.payload) {
             return Err(ReadError { at: self.at, fault: Fault::Incomplete });
-        };
+        }
         self.at += header.length + header.payload;
-        Ok(token)
+        Ok(header.token(rest))
     }
 
     /// The next token, left where it is.
     pub fn peek(&self) -> Result<Token<'a>, ReadError> {
         let mut ahead = *self;
         ahead.token()
+    }
+
+    /// What stands here, by its header: of a str, a bin or an extension only as many bytes as there
+    /// are.
+    pub fn look(&self) -> Result<Token<'a>, ReadError> {
+        let header = Header::of(self.rest()).map_err(|fault| ReadError { at: self.at, fault })?;
+        Ok(header.token(self.rest()))
     }
 
     /// Reads a whole value, whatever is inside, and returns its bytes.
@@ -170,7 +177,7 @@ impl<'a> Reader<'a> {
 
     /// Reads the header of an array: how many values follow.
     pub fn array(&mut self, expected: &'static str) -> Result<u32, ReadError> {
-        match self.peek()? {
+        match self.look()? {
             Token::Array(values) => self.step_over(values),
             other => Err(self.unexpected(expected, other)),
         }
@@ -178,7 +185,7 @@ impl<'a> Reader<'a> {
 
     /// Reads the header of a map: how many pairs follow.
     pub fn map(&mut self, expected: &'static str) -> Result<u32, ReadError> {
-        match self.peek()? {
+        match self.look()? {
             Token::Map(pairs) => self.step_over(pairs),
             other => Err(self.unexpected(expected, other)),
         }
@@ -229,7 +236,21 @@ impl Scanner {
     ///
     /// Start over with a new scanner after `Some` or an error.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, ReadError> {
-        while !self.is_done() {
+        self.scan_until(bytes, Self::is_done)
+    }
+
+    /// The same, but stops before the last element of the outermost array or map: `Some` is how
+    /// many bytes lie before it. After that, [`Scanner::scan`] goes on.
+    pub fn scan_to_last(&mut self, bytes: &[u8]) -> Result<Option<usize>, ReadError> {
+        self.scan_until(bytes, |scanner| scanner.open[..] == [1] || scanner.is_done())
+    }
+
+    fn scan_until(
+        &mut self,
+        bytes: &[u8],
+        is_there: impl Fn(&Self) -> bool,
+    ) -> Result<Option<usize>, ReadError> {
+        while !is_there(self) {
             let Some(rest) = bytes.get(self.at..) else {
                 return Ok(None);
             };
@@ -241,6 +262,14 @@ impl Scanner {
             self.enter(header)?;
         }
         Ok((self.at <= bytes.len()).then_some(self.at))
+    }
+
+    /// The first bytes of the value are no longer at hand, as many of the first `count` as were
+    /// scanned: that many are answered. From now on bytes and places count from behind them.
+    pub fn forget(&mut self, count: usize) -> usize {
+        let forgotten = self.at.min(count);
+        self.at -= forgotten;
+        forgotten
     }
 
     /// How many bytes the value has at least, by what was seen of it so far.
@@ -382,10 +411,11 @@ impl Header {
         Self { kind: Kind::Map(pairs), length, payload: 0, values: 2 * u64::from(pairs) }
     }
 
-    /// The token that `bytes` begin with; `None` while its bytes are not all there.
-    fn token(self, bytes: &[u8]) -> Option<Token<'_>> {
-        let payload = bytes.get(self.length..)?.get(..self.payload)?;
-        Some(match self.kind {
+    /// The token that `bytes` begin with, and as much of its own bytes as is there.
+    fn token(self, bytes: &[u8]) -> Token<'_> {
+        let payload = bytes.get(self.length..).unwrap_or_default();
+        let payload = &payload[..payload.len().min(self.payload)];
+        match self.kind {
             Kind::Nil => Token::Nil,
             Kind::Bool(value) => Token::Bool(value),
             Kind::Unsigned(value) => Token::Unsigned(value),
@@ -400,7 +430,7 @@ impl Header {
             Kind::Ext(kind) => Token::Ext(kind, payload),
             Kind::Array(values) => Token::Array(values),
             Kind::Map(pairs) => Token::Map(pairs),
-        })
+        }
     }
 }
 

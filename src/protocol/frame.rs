@@ -345,6 +345,11 @@ impl FrameError {
         Self { at, place: Place::Frame, reason }
     }
 
+    /// The same error of what begins at `at` of `place`.
+    pub(super) fn within(self, (place, at): (Place, usize)) -> Self {
+        Self { at: at + self.at, place, reason: self.reason }
+    }
+
     /// The error for a frame above the limit.
     pub fn too_large(limits: &Limits) -> Self {
         Self::new(0, Reason::FrameTooLarge(limits.frame))
@@ -422,13 +427,10 @@ impl<'a> Outline<'a> {
             return Err(FrameError::new(0, Reason::Elements(elements)));
         }
         let from = reader.at();
-        let time = read_time(reader)?;
-        read_map(reader, "a record, which is a map", 1)?;
+        reader.skip_inside(1)?;
+        reader.skip_inside(1)?;
         let body = Body::One(from..reader.at());
         let option = read_option(reader, elements - 3, limits)?;
-        if matches!(time, Time::GroupMarker) && !is_no_log(&option) {
-            return Err(FrameError::new(from, Reason::TimeOutOfRange));
-        }
         Ok(Self::new(tag, Mode::Message, option, body))
     }
 
@@ -477,21 +479,22 @@ impl<'a> Frame<'a> {
         let (entries, entries_size, events) = match body {
             Body::Ignored => (Entries::Ignored, 0, 0),
             Body::One(at) => {
-                let event = read_one(&bytes[at.clone()], option.metadata)?;
+                let event = read_one(&bytes[at.clone()], option.metadata)
+                    .map_err(|error| error.within((Place::Frame, at.start)))?;
                 (Entries::One(event), at.len(), 1)
             }
             Body::Entries(range, None) => {
                 let stream = &bytes[range.clone()];
                 let events = count_events(stream)
-                    .map_err(|error| FrameError { at: range.start + error.at, ..error })?;
+                    .map_err(|error| error.within((Place::Frame, range.start)))?;
                 (Entries::Stream(stream.into()), stream.len(), events)
             }
             Body::Entries(range, Some(codec)) => {
                 let at = range.start;
                 let inflated = inflate::inflate(&bytes[range], codec, limits.inflated)
                     .map_err(|error| FrameError::new(at, error.into()))?;
-                let events = count_events(&inflated)
-                    .map_err(|error| FrameError { place: Place::Inflated, ..error })?;
+                let events =
+                    count_events(&inflated).map_err(|error| error.within((Place::Inflated, 0)))?;
                 let size = inflated.len();
                 (Entries::Stream(inflated.into()), size, events)
             }
@@ -543,7 +546,9 @@ impl<'a> Iterator for EventsOf<'a> {
 
 fn read_one<'a>(body: &'a [u8], metadata: Option<&'a [u8]>) -> Result<Event<'a>, FrameError> {
     let mut reader = Reader::new(body);
-    match read_time(&mut reader)? {
+    let time = read_time(&mut reader)?;
+    expect_record(&reader)?;
+    match time {
         Time::At(time) => Ok(Event { time, metadata, record: reader.rest() }),
         Time::GroupMarker => Err(FrameError::new(0, Reason::TimeOutOfRange)),
     }
@@ -573,41 +578,50 @@ pub(super) fn read_entry<'a>(
     reader: &mut Reader<'a>,
     outer: usize,
 ) -> Result<Option<Event<'a>>, FrameError> {
-    let at = reader.at();
-    match reader.array("an entry, which is [time, record]")? {
-        2 => {}
-        elements => return Err(FrameError::new(at, Reason::EntryElements(elements))),
-    }
-    let (time, metadata) = match reader.peek()? {
-        Token::Array(2) => {
-            reader.token()?;
-            (read_time(reader)?, Some(read_map(reader, "metadata, which are a map", outer + 2)?))
-        }
-        Token::Array(elements) => {
-            return Err(FrameError::new(reader.at(), Reason::TimeElements(elements)));
-        }
-        _ => (read_time(reader)?, None),
-    };
-    let record = read_map(reader, "a record, which is a map", outer + 1)?;
+    let (time, has_metadata) = read_beginning(reader)?;
+    let metadata = has_metadata.then(|| reader.skip_inside(outer + 2)).transpose()?;
+    expect_record(reader)?;
+    let record = reader.skip_inside(outer + 1)?;
     Ok(match time {
         Time::At(time) => Some(Event { time, metadata, record }),
         Time::GroupMarker => None,
     })
 }
 
-fn read_map<'a>(
-    reader: &mut Reader<'a>,
-    expected: &'static str,
-    outer: usize,
-) -> Result<&'a [u8], FrameError> {
-    match reader.peek()? {
-        Token::Map(_) => Ok(reader.skip_inside(outer)?),
+/// Reads an entry as far as its metadata, if it has some, which is the second answer; else as far as
+/// its record.
+pub(super) fn read_beginning(reader: &mut Reader<'_>) -> Result<(Time, bool), FrameError> {
+    let at = reader.at();
+    match reader.array("an entry, which is [time, record]")? {
+        2 => {}
+        elements => return Err(FrameError::new(at, Reason::EntryElements(elements))),
+    }
+    match reader.look()? {
+        Token::Array(2) => {
+            reader.token()?;
+            let time = read_time(reader)?;
+            expect_map(reader, "metadata, which are a map")?;
+            Ok((time, true))
+        }
+        Token::Array(elements) => Err(FrameError::new(reader.at(), Reason::TimeElements(elements))),
+        _ => Ok((read_time(reader)?, false)),
+    }
+}
+
+/// Whether a record begins here.
+pub(super) fn expect_record(reader: &Reader<'_>) -> Result<(), FrameError> {
+    expect_map(reader, "a record, which is a map")
+}
+
+fn expect_map(reader: &Reader<'_>, expected: &'static str) -> Result<(), FrameError> {
+    match reader.look()? {
+        Token::Map(_) => Ok(()),
         other => Err(reader.unexpected(expected, other).into()),
     }
 }
 
 /// A time slot as read.
-enum Time {
+pub(super) enum Time {
     At(EventTime),
     /// Fluent Bit marks where a group begins (`ffffffff 00000000`) and ends (`fffffffe
     /// 00000000`) with an entry in the stream. It is no log line and no date.
@@ -617,22 +631,25 @@ enum Time {
 fn read_time(reader: &mut Reader<'_>) -> Result<Time, FrameError> {
     let at = reader.at();
     let out_of_range = || FrameError::new(at, Reason::TimeOutOfRange);
-    let (seconds, nanos) = match reader.token()? {
-        Token::Ext(0, &[255, 255, 255, 254 | 255, 0, 0, 0, 0]) => return Ok(Time::GroupMarker),
+    let at_seconds =
+        |seconds, nanos| EventTime::new(seconds, nanos).map(Time::At).ok_or_else(out_of_range);
+    let time = match reader.look()? {
+        Token::Ext(0, &[255, 255, 255, 254 | 255, 0, 0, 0, 0]) => Time::GroupMarker,
         Token::Ext(0, &[a, b, c, d, e, f, g, h]) => {
-            (i64::from(u32::from_be_bytes([a, b, c, d])), u32::from_be_bytes([e, f, g, h]))
+            let seconds = u32::from_be_bytes([a, b, c, d]).into();
+            at_seconds(seconds, u32::from_be_bytes([e, f, g, h]))?
         }
         Token::Ext(kind, bytes) => {
             return Err(FrameError::new(at, Reason::NotATime { kind, length: bytes.len() }));
         }
-        Token::Unsigned(seconds) => (i64::try_from(seconds).map_err(|_| out_of_range())?, 0),
-        Token::Negative(seconds) => (seconds, 0),
-        other => {
-            let fault = Fault::Unexpected { expected: "a time", found: other.name() };
-            return Err(FrameError::new(at, fault.into()));
+        Token::Unsigned(seconds) => {
+            at_seconds(i64::try_from(seconds).map_err(|_| out_of_range())?, 0)?
         }
+        Token::Negative(seconds) => at_seconds(seconds, 0)?,
+        other => return Err(reader.unexpected("a time", other).into()),
     };
-    EventTime::new(seconds, nanos).map(Time::At).ok_or_else(out_of_range)
+    reader.token()?;
+    Ok(time)
 }
 
 /// Reads the option, if there is one, and passes over `elements - 1` further elements, which

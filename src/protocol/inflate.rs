@@ -7,8 +7,11 @@
 //! Memory grows with what comes out, and stops at the limit while it comes out, not after.
 
 use std::io::{self, BufRead, ErrorKind, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer, WriteBuf};
+use zstd::stream::zio;
 
 use crate::model::Codec;
 
@@ -36,19 +39,86 @@ pub enum InflateError {
     },
 }
 
-/// What `compressed` holds, as it is read.
+/// What `compressed` holds, as it is read. zstd is inflated with `window`.
 pub fn inflater<'a>(
     compressed: impl BufRead + Send + 'a,
     codec: Codec,
+    window: &Window,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
     Ok(match codec {
         Codec::Gzip => Box::new(MultiGzDecoder::new(compressed)),
-        Codec::Zstd => {
-            let mut decoder = zstd::Decoder::with_buffer(compressed)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
-        }
+        Codec::Zstd => Box::new(zio::Reader::new(compressed, window.lend()?)),
     })
+}
+
+/// What inflating zstd takes: as much as the sender wished, as far as there is something to put into
+/// it. Clones share it, and whoever comes when it is lent gets a new one.
+///
+/// It is kept because the system's allocator would not give it back: each thread that has made one
+/// would hold on to as much.
+#[derive(Clone, Default)]
+pub struct Window(Arc<Mutex<Option<Decoder<'static>>>>);
+
+/// A window that somebody uses.
+struct Lent {
+    decoder: Option<Decoder<'static>>,
+    home: Window,
+}
+
+impl Window {
+    fn lend(&self) -> io::Result<Lent> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let decoder = match kept {
+            Some(mut kept) => {
+                kept.reinit()?;
+                kept
+            }
+            None => {
+                let mut new = Decoder::new()?;
+                new.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
+                new
+            }
+        };
+        Ok(Lent { decoder: Some(decoder), home: self.clone() })
+    }
+}
+
+impl Lent {
+    fn decoder(&mut self) -> &mut Decoder<'static> {
+        self.decoder.as_mut().expect("only its end takes it")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *self.home.0.lock().unwrap_or_else(PoisonError::into_inner) = self.decoder.take();
+    }
+}
+
+impl Operation for Lent {
+    fn run<C: WriteBuf + ?Sized>(
+        &mut self,
+        input: &mut InBuffer<'_>,
+        output: &mut OutBuffer<'_, C>,
+    ) -> io::Result<usize> {
+        self.decoder().run(input, output)
+    }
+
+    fn flush<C: WriteBuf + ?Sized>(&mut self, output: &mut OutBuffer<'_, C>) -> io::Result<usize> {
+        self.decoder().flush(output)
+    }
+
+    fn reinit(&mut self) -> io::Result<()> {
+        self.decoder().reinit()
+    }
+
+    fn finish<C: WriteBuf + ?Sized>(
+        &mut self,
+        output: &mut OutBuffer<'_, C>,
+        finished_frame: bool,
+    ) -> io::Result<usize> {
+        self.decoder().finish(output, finished_frame)
+    }
 }
 
 /// What went wrong while data compressed so were read.
@@ -77,7 +147,7 @@ pub fn read_piece(inflater: &mut impl Read, held: &mut Vec<u8>, limit: usize) ->
 /// Inflates every member in `compressed`, to at most `limit` bytes.
 pub fn inflate(compressed: &[u8], codec: Codec, limit: usize) -> Result<Vec<u8>, InflateError> {
     let refused = |error| error_of(&error, codec);
-    let mut inflater = inflater(compressed, codec).map_err(refused)?;
+    let mut inflater = inflater(compressed, codec, &Window::default()).map_err(refused)?;
     let mut inflated = Vec::new();
     while read_piece(&mut inflater, &mut inflated, limit).map_err(refused)? > 0 {
         if inflated.len() > limit {

@@ -19,5 +19,5 @@ pub mod json;
 pub mod seconds;
 
 pub use ack::{AckDecoder, AckError};
-pub use entries::{Entries, EventReader};
+pub use entries::{Entries, EventReader, OnBadEntry};
 pub use frame::{ChunkId, Event, Frame, FrameError, Limits};
