@@ -74,7 +74,7 @@ impl Scene {
     }
 
     fn take(&mut self, lane: usize) -> Option<Pending> {
-        self.dispatch.take(self.lanes[lane], self.now)
+        self.dispatch.take(self.lanes[lane], None, self.now)
     }
 
     /// Takes all that may go, as tags.
