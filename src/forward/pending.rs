@@ -427,6 +427,48 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_is_kept_under_one_tag_keeps_its_tries_and_starts_beyond_suspicion() {
+        let mut pending = pending_of("a", 0, 3).0;
+        // Of what are no events, none has anything that could change.
+        assert!(pending.keep_one_tag(&TagTemplate::parse("$v").unwrap()).is_none());
+        let counters = Arc::new(OutputCounters::default());
+        let mut entries = Vec::new();
+        for value in [1, 1, 2] {
+            entries.extend_from_slice(&[0x92, 0x00, 0x81, 0xa1, b'v', value]);
+        }
+        let memory = Budget::new(usize::MAX, Arc::new(|| ())).try_reserve(entries.len()).unwrap();
+        let mut open = OpenChunk::new(Vec::with_capacity(entries.len()), memory, Instant::now());
+        open.bytes_mut().extend_from_slice(&entries);
+        for _ in 0..3 {
+            open.add(FileId(1), SpanId { generation: 0, number: 0 }, 0, 1);
+        }
+        let home = Home::new(Box::new(|| ()));
+        let chunk = open.seal([7; 16], Tag::new("a"), usize::MAX);
+        let delivery = Delivery::of(chunk, 1, &home).remove(0).counted_into(&counters);
+        let mut pending = Pending::new(delivery, 0, None);
+        pending.fail(Instant::now());
+        pending.refuse(0);
+        let template = TagTemplate::parse("$v").unwrap();
+        let others = pending.keep_one_tag(&template).unwrap();
+        assert_eq!((pending.events.clone(), others.events.clone()), (0..2, 2..3));
+        assert_eq!((pending.failures, others.failures), (1, 1));
+        assert!(!pending.is_suspect() && !others.is_suspect());
+        let id = pending.id;
+        assert!(pending.keep_one_tag(&template).is_none(), "nothing more");
+        assert_eq!(pending.id, id);
+        let [left, right] = pending.halve(0).unwrap();
+        pending.parted();
+        left.acknowledged();
+        right.lost(LossReason::Refused);
+        others.acknowledged();
+        assert_eq!((counters.proc_records.get(), counters.proc_bytes.get()), (2, 12));
+        assert_eq!((counters.dropped_records.get(), counters.retried_records.get()), (1, 3));
+        let mut arrived = Vec::new();
+        home.empty_into(&mut arrived);
+        assert_eq!(arrived[0].0.losses[0].events, 1..2);
+    }
+
+    #[test]
     fn halves_are_in_order_have_ids_of_their_own_and_end_together() {
         let (pending, home) = pending_of("a", 9, 5);
         let [left, right] = pending.halve(0).unwrap();
