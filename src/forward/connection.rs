@@ -156,7 +156,7 @@ impl<'a> Connection<'a> {
         if made.as_ref().is_some_and(Tag::is_empty) {
             queue.note_empty_tag();
         }
-        frame::head(made.as_ref().unwrap_or(pending.tag()), length, &mut head);
+        frame::head(made.as_ref().unwrap_or_else(|| pending.tag()), length, &mut head);
         Tail {
             events: pending.events(),
             id: settings.require_ack.then_some(&pending.id),

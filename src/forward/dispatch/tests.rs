@@ -729,7 +729,7 @@ proptest! {
                 Move::Take => if let Some(taken) = scene.take(lane) {
                     let (id, place, values) = identity(&taken);
                     prop_assert!(values.bytes().all(|value| value == values.as_bytes()[0]));
-                    let known = ids.entry(id).or_insert((place, values.clone()));
+                    let known = ids.entry(id).or_insert_with(|| (place, values.clone()));
                     prop_assert_eq!(&(place, values), &*known);
                     flying[lane].push_back(taken);
                 },
