@@ -1213,7 +1213,7 @@ pub const FORWARD: Group = Group {
             "Tag",
             Kind::Text,
             "",
-            "the tag to send under; $TAG is the event's, $TAG[n] its part n between dots",
+            "the tag to send under; $TAG is the event's, $TAG[n] its part n between dots, $key['inner'] a value of its record",
         ),
         obeyed(
             "Compress",

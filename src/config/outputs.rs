@@ -235,6 +235,11 @@ fn read_form(settings: &mut Settings, values: &Values, report: &mut Report) {
     }
     if let Some(text) = values.text("Tag") {
         match TagTemplate::parse(&text) {
+            Ok(template) if template.asks_for_record() && settings.compress.is_some() => {
+                let message = "a tag of each record does not go together with Compress; take one \
+                               of them out (without a $key, Tag does)";
+                report.refuse_plugin(&values.place("Tag"), message);
+            }
             Ok(template) => settings.tag = Some(template),
             Err(error) => report.refuse_plugin(&values.place("Tag"), error.to_string()),
         }

@@ -21,6 +21,7 @@ use super::lane::Queue;
 use super::pending::Pending;
 use super::wire::Wire;
 use super::{Failure, Settings, broken, vitals};
+use crate::model::Tag;
 use crate::protocol::ack::AckDecoder;
 use crate::protocol::frame::{self, ChunkId, Tail};
 use crate::protocol::seconds::with_whole_seconds;
@@ -129,18 +130,18 @@ impl<'a> Connection<'a> {
         if !self.may_begin() {
             return;
         }
-        let Some(pending) = queue.take() else {
+        let Some(pending) = queue.take(self.settings.tag.as_ref()) else {
             return;
         };
         if self.is_idle() {
             self.heard = Instant::now();
         }
-        self.outgoing = Some(self.frame(pending));
+        self.outgoing = Some(self.frame(pending, queue));
         self.frames_left = self.frames_left.map(|frames| frames - 1);
         self.busy = Instant::now();
     }
 
-    fn frame(&mut self, pending: Pending) -> Outgoing {
+    fn frame(&mut self, pending: Pending, queue: &Queue) -> Outgoing {
         let settings = self.settings;
         let (entries, codec) = (pending.entries(), pending.codec());
         let is_reshaped = settings.whole_seconds && codec.is_none();
@@ -151,10 +152,11 @@ impl<'a> Connection<'a> {
             length = self.reshaped.len();
         }
         let (mut head, mut tail) = (Vec::new(), Vec::new());
-        match &settings.tag {
-            Some(template) => frame::head(&template.apply(pending.tag()), length, &mut head),
-            None => frame::head(pending.tag(), length, &mut head),
+        let made = settings.tag.as_ref().map(|template| template.apply(pending.tag(), entries));
+        if made.as_ref().is_some_and(Tag::is_empty) {
+            queue.note_empty_tag();
         }
+        frame::head(made.as_ref().unwrap_or_else(|| pending.tag()), length, &mut head);
         Tail {
             events: pending.events(),
             id: settings.require_ack.then_some(&pending.id),
@@ -279,12 +281,13 @@ impl<'a> Connection<'a> {
             overtaken.map_or(usual, |overtaken| overtaken.min(usual))
         };
         let limit = self.settings.ack_timeout;
-        let acks = self.unconfirmed.iter().map(|s| (ack(s), Failure::NoAck { limit }));
+        // What overtakes a frame overtakes all before it, so none is due before the first.
+        let acks = self.unconfirmed.front().map(|first| (ack(first), Failure::NoAck { limit }));
         let limit = self.settings.io_timeout;
         let write = self.outgoing.iter().map(|o| (o.progress + limit, Failure::Stalled { limit }));
         let idle_limit = self.settings.keepalive.idle_timeout.unwrap_or(IDLE_LIMIT);
         let idle = (self.busy + idle_limit, Failure::Served);
-        acks.chain(write).min_by_key(|(at, _)| *at).unwrap_or(idle)
+        acks.into_iter().chain(write).min_by_key(|(at, _)| *at).unwrap_or(idle)
     }
 }
 

@@ -15,7 +15,7 @@ use super::connect::Connector;
 use super::connection::{Connection, Ended};
 use super::dispatch::{Dispatch, LaneId, Setback, Step};
 use super::pending::Pending;
-use super::{Failure, Settings};
+use super::{Failure, Settings, TagTemplate};
 use crate::buffer::LossReason;
 use crate::model::{Counters, Mentions};
 use crate::protocol::frame::ChunkId;
@@ -39,6 +39,7 @@ enum Mention {
     Lost(LossReason),
     Halved,
     AckedTwice(String),
+    EmptyTag,
 }
 
 /// What a connection takes its chunks from.
@@ -171,10 +172,10 @@ impl Common {
 }
 
 impl Queue {
-    /// The next chunk to send. `None`: nothing may go now; [`Queue::changed`] tells when to ask
-    /// again.
-    pub(super) fn take(&self) -> Option<Pending> {
-        let taken = self.common.dispatch().take(self.id, Instant::now());
+    /// The next chunk to send, or what of it goes under one tag by `template`. `None`: nothing may
+    /// go now; [`Queue::changed`] tells when to ask again.
+    pub(super) fn take(&self, template: Option<&TagTemplate>) -> Option<Pending> {
+        let taken = self.common.dispatch().take(self.id, template, Instant::now());
         if self.common.settings.retry_max_age.is_some() {
             self.common.tell_of_losses();
         }
@@ -194,6 +195,17 @@ impl Queue {
     /// Whether the connection is to end: nothing is in flight, and nothing more comes.
     pub(super) fn is_left(&self) -> bool {
         self.common.dispatch().is_left(self.id)
+    }
+
+    /// `Tag` made an empty tag.
+    pub(super) fn note_empty_tag(&self) {
+        if let Some(times) = self.common.due(Mention::EmptyTag) {
+            warn!(
+                times,
+                "[output:forward:{}] events have nothing of what `Tag` asks for and are sent under an empty tag; in Fluentd only '**' takes it. Write text beside it, as in 'app.$level'",
+                self.common.settings.name
+            );
+        }
     }
 
     /// An acknowledgement came a second time.

@@ -36,7 +36,7 @@ use std::time::Duration;
 pub use self::connect::StartError;
 pub use self::inlet::Inlet;
 pub use self::probe::{Finding, probe};
-pub use self::retag::{AsksForRecord, TagTemplate};
+pub use self::retag::{BadAccessor, TagTemplate};
 pub use self::settings::{Backoff, IpVersion, Node, RetryLimit, Settings};
 pub use self::upstream::{Upstream, try_files};
 use crate::model::Counters;

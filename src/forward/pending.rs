@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{RetryLimit, Settings};
+use super::{RetryLimit, Settings, TagTemplate};
 use crate::buffer::{Chunk, Delivery, Loss, LossReason, unpack};
 use crate::model::cursor::Reader;
 use crate::model::{Codec, Tag};
@@ -36,6 +36,8 @@ pub(super) struct Pending {
     failures: u32,
     first_failed: Option<Instant>,
     suspicion: Option<Suspicion>,
+    /// All its events go under one tag, by this template.
+    run_of: Option<TagTemplate>,
 }
 
 /// A connection ended while this was the first on it without an acknowledgement: it may be at
@@ -77,6 +79,7 @@ impl Pending {
             failures: 0,
             first_failed: None,
             suspicion: None,
+            run_of: None,
         }
     }
 
@@ -228,26 +231,54 @@ impl Pending {
             Cow::Owned(plain) => Some(Arc::new(plain)),
             Cow::Borrowed(_) => self.unpacked.clone(),
         };
+        let suspicion = Some(Suspicion { refusals: 0, acks_at_first: acks, acks_at_last: acks });
         (half > 0).then(|| {
             [
-                self.part(unpacked.clone(), from..middle, self.events.start..event, acks),
-                self.part(unpacked, middle..to, event..self.events.end, acks),
+                (unpacked.clone(), from..middle, self.events.start..event),
+                (unpacked, middle..to, event..self.events.end),
             ]
+            .map(|(unpacked, bytes, events)| Self {
+                suspicion,
+                ..self.part(unpacked, bytes, events)
+            })
         })
     }
 
+    /// Keeps of its events the first that go under one tag by this template, and returns the
+    /// others. `None`: all of them do. What is kept is what it was at every later try, so it need
+    /// not be looked at again; and nobody has refused it yet.
+    pub(super) fn keep_one_tag(&mut self, template: &TagTemplate) -> Option<Self> {
+        if self.run_of.as_ref() == Some(template) {
+            return None;
+        }
+        let change = template.first_change(self.tag(), self.entries());
+        let others = change.map(|(events, bytes)| {
+            let (event, middle) = (self.events.start + events, self.bytes.start + bytes);
+            let others = (middle..self.bytes.end, event..self.events.end);
+            (self.bytes.end, self.events.end, self.suspicion) = (middle, event, None);
+            self.id = self.id_of(&self.bytes);
+            Self { run_of: None, ..self.part(self.unpacked.clone(), others.0, others.1) }
+        });
+        self.run_of = Some(template.clone());
+        others
+    }
+
+    /// The id of a part that has these bytes: told apart by where it lies, which no two parts of
+    /// a chunk have in common.
+    fn id_of(&self, bytes: &Range<usize>) -> ChunkId {
+        let own = (bytes.start as u128) << 32 | bytes.end as u128;
+        ChunkId::new((u128::from_be_bytes(self.chunk().id) ^ own).to_be_bytes())
+    }
+
+    /// A part that nobody has refused yet.
     fn part(
         &self,
         unpacked: Option<Arc<Vec<u8>>>,
         bytes: Range<usize>,
         events: Range<u32>,
-        acks: u64,
     ) -> Self {
-        let id = u128::from_be_bytes(self.chunk().id);
-        // Told apart by where it lies, which no two parts of a chunk have in common.
-        let own = (bytes.start as u128) << 32 | bytes.end as u128;
         Self {
-            id: ChunkId::new((id ^ own).to_be_bytes()),
+            id: self.id_of(&bytes),
             delivery: self.delivery.split(),
             place: (self.place.0, bytes.start),
             compress: self.compress,
@@ -256,7 +287,8 @@ impl Pending {
             events,
             failures: self.failures,
             first_failed: self.first_failed,
-            suspicion: Some(Suspicion { refusals: 0, acks_at_first: acks, acks_at_last: acks }),
+            suspicion: None,
+            run_of: self.run_of.clone(),
         }
     }
 
@@ -392,6 +424,48 @@ pub(super) mod tests {
                 .map(Counter::get)
         });
         assert_eq!(counted, [[1, 5, 1, 2, 3, 3], [0, 0, 0, 0, 5, 5]]);
+    }
+
+    #[test]
+    fn what_is_kept_under_one_tag_keeps_its_tries_and_starts_beyond_suspicion() {
+        let mut pending = pending_of("a", 0, 3).0;
+        // Of what are no events, none has anything that could change.
+        assert!(pending.keep_one_tag(&TagTemplate::parse("$v").unwrap()).is_none());
+        let counters = Arc::new(OutputCounters::default());
+        let mut entries = Vec::new();
+        for value in [1, 1, 2] {
+            entries.extend_from_slice(&[0x92, 0x00, 0x81, 0xa1, b'v', value]);
+        }
+        let memory = Budget::new(usize::MAX, Arc::new(|| ())).try_reserve(entries.len()).unwrap();
+        let mut open = OpenChunk::new(Vec::with_capacity(entries.len()), memory, Instant::now());
+        open.bytes_mut().extend_from_slice(&entries);
+        for _ in 0..3 {
+            open.add(FileId(1), SpanId { generation: 0, number: 0 }, 0, 1);
+        }
+        let home = Home::new(Box::new(|| ()));
+        let chunk = open.seal([7; 16], Tag::new("a"), usize::MAX);
+        let delivery = Delivery::of(chunk, 1, &home).remove(0).counted_into(&counters);
+        let mut pending = Pending::new(delivery, 0, None);
+        pending.fail(Instant::now());
+        pending.refuse(0);
+        let template = TagTemplate::parse("$v").unwrap();
+        let others = pending.keep_one_tag(&template).unwrap();
+        assert_eq!((pending.events.clone(), others.events.clone()), (0..2, 2..3));
+        assert_eq!((pending.failures, others.failures), (1, 1));
+        assert!(!pending.is_suspect() && !others.is_suspect());
+        let id = pending.id;
+        assert!(pending.keep_one_tag(&template).is_none(), "nothing more");
+        assert_eq!(pending.id, id);
+        let [left, right] = pending.halve(0).unwrap();
+        pending.parted();
+        left.acknowledged();
+        right.lost(LossReason::Refused);
+        others.acknowledged();
+        assert_eq!((counters.proc_records.get(), counters.proc_bytes.get()), (2, 12));
+        assert_eq!((counters.dropped_records.get(), counters.retried_records.get()), (1, 3));
+        let mut arrived = Vec::new();
+        home.empty_into(&mut arrived);
+        assert_eq!(arrived[0].0.losses[0].events, 1..2);
     }
 
     #[test]

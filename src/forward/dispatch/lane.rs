@@ -18,6 +18,8 @@ use crate::model::Tag;
 
 /// The most bytes that are unacknowledged on the wire, unless one frame alone is larger.
 const WINDOW: usize = 4_000_000;
+/// The most frames that are: each is remembered until it is acknowledged, however small it is.
+const FRAMES: usize = 1000;
 
 /// See the head of this file.
 pub(super) struct Lane {
@@ -104,7 +106,7 @@ impl Lane {
     pub(super) fn has_room(&self, length: usize, now: Instant) -> bool {
         let one_at_a_time =
             self.breaker.is_half_open() || self.one_frame_until.is_some_and(|until| now < until);
-        let fits = self.bytes_in_flight + length <= WINDOW;
+        let fits = self.bytes_in_flight + length <= WINDOW && self.frames_in_flight < FRAMES;
         self.frames_in_flight == 0 || (fits && !one_at_a_time && !self.is_alone)
     }
 

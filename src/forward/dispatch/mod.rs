@@ -25,7 +25,7 @@ use self::lane::{Lane, Leaving};
 use super::balance::{self, Candidate};
 use super::pending::{Pending, Verdict};
 use super::settings::IpVersion;
-use super::{Failure, Settings};
+use super::{Failure, Settings, TagTemplate};
 use crate::buffer::{Delivery, LossReason};
 use crate::model::Tag;
 use crate::protocol::frame::ChunkId;
@@ -424,8 +424,15 @@ impl Dispatch {
         }
     }
 
-    /// The next chunk to send on a lane. `None`: nothing may go now.
-    pub(super) fn take(&mut self, id: LaneId, now: Instant) -> Option<Pending> {
+    /// The next chunk to send on a lane. `None`: nothing may go now. By a `template` that asks for
+    /// records it is only so much of the chunk as goes under one tag: the rest keeps its place. So
+    /// there are as many parts as are on the way, however many tags the events have.
+    pub(super) fn take(
+        &mut self,
+        id: LaneId,
+        template: Option<&TagTemplate>,
+        now: Instant,
+    ) -> Option<Pending> {
         self.drop_aged(id, now);
         let lane = self.lanes.get_mut(&id)?;
         if lane.leaving.is_some() {
@@ -435,6 +442,9 @@ impl Dispatch {
         if is_suspect && lane.confirmed > 0 {
             lane.leaving = Some(Leaving::Renewed);
             return None;
+        }
+        if let Some(others) = template.and_then(|template| lane.queue[at].keep_one_tag(template)) {
+            lane.queue.insert(at + 1, others);
         }
         let length = lane.queue[at].entries().len();
         if !lane.has_room(length, now) || (is_suspect && lane.frames_in_flight > 0) {

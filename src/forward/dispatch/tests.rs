@@ -1,7 +1,9 @@
 //! No runtime, no socket: lanes are asked what they would do, and told what happened.
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::buffer::{Budget, Home as ChunksHome, OpenChunk};
+use crate::buffer::{Budget, Fate, Home as ChunksHome, OpenChunk};
 use crate::forward::RetryLimit;
 use crate::model::{FileId, SpanId};
 use crate::protocol::ack::AckError;
@@ -49,12 +51,24 @@ impl Scene {
     }
 
     fn arrive(&mut self, tag: &str, bytes: usize) {
+        // Each byte is an event, so that it can be halved; large ones are one event.
+        self.arrive_entries(tag, &vec![0xc0; bytes], if bytes > 1000 { 1 } else { bytes });
+    }
+
+    /// An event of [`EVENT`] bytes for each character, with that as `v`.
+    fn arrive_values(&mut self, tag: &str, values: &str) {
+        let event = |value| [b"\x92\xd7\0\0\0\0\x01\0\0\0\0\x81\xa1v\xa1", &[value][..]].concat();
+        let entries: Vec<u8> = values.bytes().flat_map(event).collect();
+        self.arrive_entries(tag, &entries, values.len());
+    }
+
+    fn arrive_entries(&mut self, tag: &str, entries: &[u8], events: usize) {
+        let bytes = entries.len();
         let mut memory = self.budget.try_reserve(bytes).unwrap();
         let memory = memory.split(bytes).unwrap();
         let mut open = OpenChunk::new(Vec::with_capacity(bytes), memory, self.now);
-        open.bytes_mut().resize(bytes, 0xc0);
-        // Each byte is an event, so that it can be halved; large ones are one event.
-        for _ in 0..if bytes > 1000 { 1 } else { bytes } {
+        open.bytes_mut().extend_from_slice(entries);
+        for _ in 0..events {
             open.add(FileId(1), SpanId { generation: 0, number: 0 }, 0, 1);
         }
         let mut id = [0; 16];
@@ -74,7 +88,8 @@ impl Scene {
     }
 
     fn take(&mut self, lane: usize) -> Option<Pending> {
-        self.dispatch.take(self.lanes[lane], self.now)
+        let template = self.dispatch.settings.tag.clone();
+        self.dispatch.take(self.lanes[lane], template.as_ref(), self.now)
     }
 
     /// Takes all that may go, as tags.
@@ -104,6 +119,24 @@ impl Scene {
         self.fail(lane, closed(), vec![refused]).unwrap();
         place
     }
+}
+
+/// What [`Scene::arrive_values`] makes of a character.
+const EVENT: usize = 16;
+
+fn tags_of_records() -> Settings {
+    Settings { tag: Some(TagTemplate::parse("x.$v").unwrap()), ..settings() }
+}
+
+/// The values of what was taken.
+fn values(taken: &Pending) -> String {
+    let value = |event: &[u8]| char::from(event[EVENT - 1]);
+    taken.entries().chunks(EVENT).map(value).collect()
+}
+
+/// What a part is: its id, which chunk it is of and where it begins, and its values.
+fn identity(taken: &Pending) -> (String, (u64, usize), String) {
+    (taken.id.to_string(), taken.place(), values(taken))
 }
 
 fn numbers(taken: &[Pending]) -> Vec<u64> {
@@ -501,4 +534,220 @@ fn tags_without_chunks_are_forgotten_when_there_are_many() {
         scene.confirm(0, sent);
     }
     assert!(scene.dispatch.homes.len() <= REMEMBERED_TAGS + 1);
+}
+
+#[test]
+fn events_that_share_a_made_tag_go_together_in_order_and_a_chunk_ends_with_its_last_part() {
+    let mut scene = Scene::new(tags_of_records(), &[(60, false)], &[0.5]);
+    scene.arrive_values("a", "ppqpp");
+    scene.arrive_values("a", "ppp");
+    scene.connect(0);
+    let sent = scene.take_all(0);
+    assert_eq!(sent.iter().map(values).collect::<Vec<_>>(), ["pp", "q", "pp", "ppp"]);
+    assert_eq!(sent.iter().map(Pending::events).collect::<Vec<_>>(), [2, 1, 2, 3]);
+    let ids: HashSet<ChunkId> = sent.iter().map(|part| part.id).collect();
+    assert_eq!(ids.len(), 4);
+    let mut arrived = Vec::new();
+    for (number, part) in sent.into_iter().enumerate() {
+        scene.home.empty_into(&mut arrived);
+        assert_eq!(arrived.len(), usize::from(number > 2), "after {number} parts");
+        scene.confirm(0, part);
+    }
+    scene.home.empty_into(&mut arrived);
+    assert!(arrived.len() == 2 && arrived.iter().all(|(_, fate)| *fate == Fate::Acknowledged));
+    assert_eq!(scene.dispatch.lanes[&scene.lanes[0]].bytes_in_flight, 0);
+}
+
+#[test]
+fn there_are_no_more_parts_than_may_be_on_the_way_however_many_tags_a_chunk_makes() {
+    let mut scene = Scene::new(tags_of_records(), &[(60, false)], &[0.5]);
+    scene.arrive_values("a", &"pq".repeat(2000));
+    scene.connect(0);
+    let waiting = |scene: &Scene| scene.dispatch.lanes[&scene.lanes[0]].queue.len();
+    let mut sent: VecDeque<Pending> = scene.take_all(0).into();
+    let (window, mut parts) = (sent.len(), sent.len());
+    assert!(window < 4000, "{window}");
+    while let Some(first) = sent.pop_front() {
+        assert!(waiting(&scene) <= 2, "the next part and all the others");
+        assert!(scene.take(0).is_none());
+        scene.confirm(0, first);
+        let more = scene.take_all(0);
+        assert!(more.len() <= 1 && sent.len() + more.len() <= window);
+        parts += more.len();
+        sent.extend(more);
+    }
+    assert_eq!((parts, waiting(&scene)), (4000, 0));
+    let lane = &scene.dispatch.lanes[&scene.lanes[0]];
+    assert_eq!((lane.queued_bytes, lane.bytes_in_flight, lane.frames_in_flight), (0, 0, 0));
+}
+
+#[test]
+fn parts_that_come_back_go_again_as_they_were_and_only_the_first_is_under_suspicion() {
+    let mut scene = Scene::new(tags_of_records(), &[(60, false)], &[0.5]);
+    scene.arrive_values("a", "pqqp");
+    scene.arrive_values("b", "r");
+    scene.connect(0);
+    let sent = scene.take_all(0);
+    let before: Vec<_> = sent.iter().map(identity).collect();
+    scene.fail(0, closed(), sent).unwrap();
+    scene.wait(60);
+    scene.connect(0);
+    // The other tag is beyond suspicion and goes first; then the suspect, on a fresh connection.
+    let other = scene.take(0).unwrap();
+    assert_eq!(identity(&other), before[3]);
+    scene.confirm(0, other);
+    assert!(scene.take(0).is_none());
+    scene.fail(0, Failure::Served, vec![]);
+    scene.connect(0);
+    let suspect = scene.take(0).unwrap();
+    assert_eq!(identity(&suspect), before[0]);
+    assert!(scene.take(0).is_none(), "its tag waits for it");
+    scene.confirm(0, suspect);
+    let rest: Vec<_> = scene.take_all(0).iter().map(identity).collect();
+    assert_eq!(rest, before[1..3]);
+}
+
+#[test]
+fn a_part_that_is_refused_always_is_halved_and_its_event_lost_under_its_number_in_the_chunk() {
+    let mut scene = Scene::new(tags_of_records(), &[(60, false)], &[0.5]);
+    scene.arrive_values("a", "pqq");
+    scene.connect(0);
+    let first = scene.take(0).unwrap();
+    scene.confirm(0, first);
+    let sent = scene.take_all(0);
+    assert_eq!(values(&sent[0]), "qq");
+    scene.fail(0, closed(), sent).unwrap();
+    let mut lost = Vec::new();
+    for _ in 0..60 {
+        scene.arrive_values("good", "g");
+        scene.wait(60);
+        scene.connect(0);
+        while let Some(taken) = scene.take(0) {
+            if values(&taken).starts_with('q') {
+                scene.fail(0, closed(), vec![taken]).unwrap();
+                break;
+            }
+            scene.confirm(0, taken);
+        }
+        if scene.dispatch.lanes[&scene.lanes[0]].is_connected {
+            scene.fail(0, Failure::Served, vec![]);
+        }
+        lost.extend(scene.dispatch.take_lost());
+    }
+    assert_eq!(scene.dispatch.take_halved().len(), 1);
+    assert_eq!(lost.len(), 2);
+    lost.into_iter().for_each(|(pending, reason)| pending.lost(reason));
+    let mut arrived = Vec::new();
+    scene.home.empty_into(&mut arrived);
+    let (chunk, fate) = arrived.iter().find(|(chunk, _)| chunk.tag == Tag::new("a")).unwrap();
+    let numbers: Vec<_> = chunk.losses.iter().map(|loss| loss.events.clone()).collect();
+    assert_eq!((*fate, numbers), (Fate::Lost, vec![1..2, 2..3]));
+    assert!(chunk.losses[0].beginning.contains("\"v\":\"q\""), "{}", chunk.losses[0].beginning);
+}
+
+#[test]
+fn the_limit_of_retries_gives_up_what_was_tried_and_what_was_not_cut_off_yet() {
+    let limited = Settings { retry_limit: RetryLimit::Times(0), ..tags_of_records() };
+    let mut scene = Scene::new(limited, &[(60, false)], &[0.5]);
+    scene.arrive_values("a", "pqr");
+    scene.connect(0);
+    let sent = scene.take(0).unwrap();
+    scene.fail(0, closed(), vec![sent]).unwrap();
+    scene.wait(60);
+    scene.connect(0);
+    scene.fail(0, Failure::Connect { answer: String::new() }, vec![]).unwrap();
+    for (pending, reason) in scene.dispatch.take_lost() {
+        pending.lost(reason);
+    }
+    let mut arrived = Vec::new();
+    scene.home.empty_into(&mut arrived);
+    let numbers: Vec<_> = arrived[0].0.losses.iter().map(|loss| loss.events.clone()).collect();
+    assert_eq!(numbers, vec![0..1, 1..3]);
+}
+
+#[test]
+fn a_node_with_a_tag_of_its_own_cuts_for_itself_what_another_had_cut() {
+    let mut scene = Scene::new(tags_of_records(), &[(60, false)], &[0.5]);
+    scene.arrive_values("a", "ppqq");
+    scene.connect(0);
+    let (lane, now) = (scene.lanes[0], scene.now);
+    let one_tag = TagTemplate::parse("y.$none").unwrap();
+    let whole = scene.dispatch.take(lane, Some(&one_tag), now).unwrap();
+    assert_eq!(
+        (values(&whole).as_str(), whole.id.to_string()),
+        ("ppqq", ChunkId::new([0; 16]).to_string())
+    );
+    let reset = Failure::Broken(std::io::ErrorKind::TimedOut.into());
+    scene.fail(0, reset, vec![whole]).unwrap();
+    scene.wait(60);
+    scene.connect(0);
+    let first = scene.take(0).unwrap();
+    assert_eq!(values(&first), "pp");
+    scene.confirm(0, first);
+    assert_eq!(values(&scene.take(0).unwrap()), "qq");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Take,
+    Confirm,
+    Break,
+}
+
+proptest! {
+    /// Whatever breaks: each event is confirmed once, in the order of its tag, always with those
+    /// that share its made tag, and the same bytes never go under two ids nor others under one.
+    #[test]
+    fn parts_cover_every_event_once_and_in_order_whatever_breaks(
+        chunks in prop::collection::vec((0_usize..2, "[pqr]{1,12}"), 1..6),
+        moves in prop::collection::vec((0_usize..2, prop_oneof![
+            6 => Just(Move::Take), 3 => Just(Move::Confirm), 1 => Just(Move::Break),
+        ]), 0..80),
+    ) {
+        let mut scene = Scene::new(tags_of_records(), &[(60, false), (60, false)], &[0.2, 0.7]);
+        let tags = ["a", "b"];
+        let mut expected = [String::new(), String::new()];
+        for (tag, values) in &chunks {
+            scene.arrive_values(tags[*tag], values);
+            expected[*tag].push_str(values);
+        }
+        let mut confirmed = [String::new(), String::new()];
+        let mut flying = [VecDeque::new(), VecDeque::new()];
+        let mut ids = HashMap::new();
+        let to_the_end = (0..200).flat_map(|_| [
+            (0, Move::Take), (0, Move::Confirm), (1, Move::Take), (1, Move::Confirm),
+        ]);
+        for (lane, what) in moves.into_iter().chain(to_the_end) {
+            if !scene.dispatch.lanes[&scene.lanes[lane]].is_connected {
+                scene.wait(60);
+                if scene.step(lane) != Step::Connect {
+                    continue;
+                }
+                scene.dispatch.connected(scene.lanes[lane]);
+            }
+            match what {
+                Move::Take => if let Some(taken) = scene.take(lane) {
+                    let (id, place, values) = identity(&taken);
+                    prop_assert!(values.bytes().all(|value| value == values.as_bytes()[0]));
+                    let known = ids.entry(id).or_insert_with(|| (place, values.clone()));
+                    prop_assert_eq!(&(place, values), &*known);
+                    flying[lane].push_back(taken);
+                },
+                Move::Confirm => if let Some(first) = flying[lane].pop_front() {
+                    let tag = usize::from(first.tag() == &Tag::new("b"));
+                    confirmed[tag].push_str(&values(&first));
+                    scene.confirm(lane, first);
+                },
+                Move::Break => {
+                    let back = std::mem::take(&mut flying[lane]).into();
+                    scene.fail(lane, Failure::Broken(std::io::ErrorKind::TimedOut.into()), back);
+                }
+            }
+        }
+        prop_assert_eq!(confirmed, expected);
+        let mut arrived = Vec::new();
+        scene.home.empty_into(&mut arrived);
+        prop_assert_eq!(arrived.len(), chunks.len());
+        prop_assert!(arrived.iter().all(|(_, fate)| *fate == Fate::Acknowledged));
+    }
 }
