@@ -156,8 +156,8 @@ impl Chunk {
     }
 
     /// Has the entries in this form instead. Gives the old buffer back, empty.
-    pub fn replace(&mut self, codec: Codec, bytes: &[u8]) -> Vec<u8> {
-        let mut old = std::mem::replace(&mut self.entries, bytes.to_vec());
+    pub fn replace(&mut self, codec: Codec, bytes: Vec<u8>) -> Vec<u8> {
+        let mut old = std::mem::replace(&mut self.entries, bytes);
         self.codec = Some(codec);
         self.memory.shrink_to(self.entries.capacity());
         old.clear();

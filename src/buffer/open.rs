@@ -19,7 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::{Budget, Chunk, OpenChunk, Reservation, pool::Pool};
-use crate::model::{FileId, Tag};
+use crate::model::{Codec, FileId, Tag};
 
 /// The least a chunk's buffer takes, in bytes.
 const SMALLEST_CHUNK: usize = 4 << 10;
@@ -108,7 +108,8 @@ impl OpenChunks {
     }
 
     /// The open chunk of `slot`, with at least `need` bytes to spare. A full one is sealed first
-    /// (rule a). What it grows by is paid from `allowance`, then from the budget.
+    /// (rule a). What it grows by is paid from `allowance`, then from the budget. If it is a new
+    /// one, its oldest event came at `now`.
     ///
     /// `None`: no memory. The caller seals everything and comes again when some was freed.
     pub fn room(
@@ -168,8 +169,7 @@ impl OpenChunks {
         let (larger, more) = self.buffer(capacity, more);
         let open = self.slots[slot.0].open.as_mut()?;
         let old = open.move_to(larger, more);
-        let room = self.budget.limit().saturating_sub(self.budget.used());
-        self.pool.give(old, room);
+        self.pool.give(old, self.room_to_spare());
         self.slots[slot.0].open.as_mut()
     }
 
@@ -184,8 +184,7 @@ impl OpenChunks {
 
     /// A buffer from the pool may be larger than what was asked for; it is cut to what is paid.
     fn buffer(&mut self, capacity: usize, memory: Reservation) -> (Vec<u8>, Reservation) {
-        let room = self.budget.limit().saturating_sub(self.budget.used());
-        let mut bytes = self.pool.take(capacity, room);
+        let mut bytes = self.pool.take(capacity, self.room_to_spare());
         if bytes.capacity() > capacity {
             bytes.shrink_to(capacity);
         }
@@ -275,8 +274,7 @@ impl OpenChunks {
         };
         if open.is_empty() {
             let (bytes, _) = open.seal([0; 16], tag.clone(), self.full).into_parts();
-            let room = self.budget.limit().saturating_sub(self.budget.used());
-            self.pool.give(bytes, room);
+            self.pool.give(bytes, self.room_to_spare());
             return;
         }
         *needed = open.len().next_power_of_two().clamp(SMALLEST_CHUNK, self.full);
@@ -306,13 +304,25 @@ impl OpenChunks {
     /// Takes back the buffer of a chunk that has come home.
     pub fn recycle(&mut self, buffer: Vec<u8>) {
         self.away -= 1;
-        self.reuse(buffer);
+        self.pool.give(buffer, self.room_to_spare());
     }
 
-    /// Takes over the buffer that a chunk has exchanged for another: that one will come home.
-    pub fn reuse(&mut self, buffer: Vec<u8>) {
-        let room = self.budget.limit().saturating_sub(self.budget.used());
-        self.pool.give(buffer, room);
+    /// Puts the compressed entries of a chunk in the place of those it has. They lie in a buffer of
+    /// ours as well, so that a busy agent allocates nothing.
+    pub fn replace(&mut self, chunk: &mut Chunk, codec: Codec, packed: &[u8]) {
+        let size = rounded(packed.len()).min(chunk.memory());
+        let mut bytes = self.pool.take(size, self.room_to_spare().saturating_sub(size));
+        if bytes.capacity() > chunk.memory() {
+            bytes.shrink_to(size);
+        }
+        bytes.extend_from_slice(packed);
+        let old = chunk.replace(codec, bytes);
+        self.pool.give(old, self.room_to_spare());
+    }
+
+    /// What the budget has free.
+    fn room_to_spare(&self) -> usize {
+        self.budget.limit().saturating_sub(self.budget.used())
     }
 
     /// Gives unused buffers back to the system: nothing has moved for a while.
@@ -330,10 +340,21 @@ impl OpenChunks {
         self.slots.iter().filter_map(|slot| slot.open.as_ref()).map(OpenChunk::file_bytes).sum()
     }
 
+    /// How old an event becomes before its chunk leaves.
+    pub fn flush(&self) -> Duration {
+        self.flush
+    }
+
     /// The budget its chunks are paid from.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }
+}
+
+/// A little more than `size`, so that buffers of nearly the same size are of the same, and the
+/// place of one in memory suits the next.
+fn rounded(size: usize) -> usize {
+    size.next_multiple_of((size.next_power_of_two() / 8).max(1))
 }
 
 /// What counts as a full chunk: an eighth of the limit, at least 16 KiB, at most 1 MiB.
@@ -397,6 +418,28 @@ mod tests {
             assert!(add(&mut chunks, slot, 1000, now));
         }
         assert_eq!(sealed_sizes(&mut chunks), [64_000]);
+    }
+
+    #[test]
+    fn compressed_entries_lie_in_buffers_that_go_round() {
+        let mut chunks = chunks(512_000);
+        let slot = chunks.slot(&Tag::new("a"));
+        let mut unused = Vec::new();
+        for packed in [30_000, 25_000, 29_000] {
+            for _ in 0..60 {
+                assert!(add(&mut chunks, slot, 1000, Instant::now()));
+            }
+            chunks.seal_all(Sealing::Stopping, Instant::now());
+            let mut chunk = chunks.take_sealed().remove(0);
+            chunks.replace(&mut chunk, Codec::Gzip, &vec![7; packed]);
+            assert_eq!(chunk.entries, vec![7; packed]);
+            assert_eq!(chunk.memory(), chunk.entries.capacity());
+            assert!(chunk.memory() <= 64_000, "{}", chunk.memory());
+            chunks.recycle(chunk.into_parts().0);
+            unused.push(chunks.unused());
+        }
+        assert_eq!(unused, [unused[0]; 3]);
+        assert_eq!(chunks.budget().used(), 0);
     }
 
     #[test]

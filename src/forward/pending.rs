@@ -391,7 +391,7 @@ pub(super) mod tests {
         }
         let mut chunk = open.seal([7; 16], Tag::new("a"), usize::MAX);
         let packed = crate::buffer::Packer::new(codec).pack(&chunk.entries).unwrap().to_vec();
-        chunk.replace(codec, &packed);
+        chunk.replace(codec, packed.clone());
         let home = Home::new(Box::new(|| ()));
         let pending = Pending::new(Delivery::of(chunk, 1, &home).remove(0), 0, Some(codec));
         assert_eq!((pending.entries(), pending.codec()), (&packed[..], Some(codec)));

@@ -381,8 +381,7 @@ impl Ingest {
             }
             match packer.pack(&chunk.entries) {
                 Some(packed) if is_for_all => {
-                    let buffer = chunk.replace(codec, packed);
-                    chunks_of(inputs, clients, number).reuse(buffer);
+                    chunks_of(inputs, clients, number).replace(chunk, codec, packed);
                 }
                 Some(packed) => chunk.add_form(codec, packed),
                 None => {}
