@@ -34,6 +34,10 @@ COPY parsers/parsers.conf /fluent-bit/etc/parsers.conf
 # The HTTP server's port, where it is switched on.
 EXPOSE 2020
 
+# The C library would keep large buffers that were freed for the next ones, as much again as
+# `Mem_Buf_Limit` in the worst case. With this they go back to the system.
+ENV MALLOC_MMAP_THRESHOLD_=131072
+
 # A number, so that Kubernetes can see that it is not root (runAsNonRoot).
 USER 65532:65532
 
