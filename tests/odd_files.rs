@@ -302,3 +302,38 @@ fn when_the_limits_of_inotify_are_reached_files_are_looked_at_instead() {
         assert_eq!(sorted(&fluentd), (0..30).collect::<Vec<_>>());
     }
 }
+
+/// The limit lets it watch the root and one directory of it, each for names and for data.
+#[test]
+fn an_agent_that_runs_out_of_watches_while_it_is_busy_comes_to_rest_again() {
+    let (logs, fluentd) = (LogDir::new(), FakeFluentd::start());
+    fs::create_dir(logs.file("a")).unwrap();
+    let script = "echo 4 >/proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let wrapper = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"];
+    let agent = Told::to_follow(&logs, &fluentd)
+        .path(format!("{}/*/app.log", logs.path().display()))
+        .environment("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .start_inside(&wrapper);
+    let mut written = 0;
+    let mut write = |name: &str| {
+        logs.append_sequence(name, written..written + 1);
+        written += 1;
+        written
+    };
+    fluentd.wait_for_records(write("a/app.log"), SOON);
+    wait_until("the second directory is too much", || {
+        fs::create_dir(logs.file("b")).ok();
+        write("a/app.log");
+        agent.log().contains("no more watches")
+    });
+    let mut count = write("b/app.log");
+    fluentd.wait_for_records(count, SOON);
+    let (start, before) = (Instant::now(), agent.processor_time());
+    while start.elapsed() < Duration::from_secs(2) {
+        count = write("b/app.log");
+        fluentd.wait_for_records(count, SOON);
+    }
+    let spent = agent.processor_time() - before;
+    assert!(spent * 4 < start.elapsed(), "{spent:?} in {:?}", start.elapsed());
+    assert_eq!(agent.stop(), 0);
+}

@@ -41,8 +41,12 @@ impl Ingest {
         };
         let route = self.route(number, &tag);
         let input = &mut self.parts.inputs[number];
-        let lent =
-            Lent { buffer: &mut self.parts.buffer, filters: &mut self.parts.filters, pace: None };
+        let lent = Lent {
+            buffer: &mut self.parts.buffer,
+            filters: &mut self.parts.filters,
+            pace: None,
+            waited: Duration::ZERO,
+        };
         match input.take_partial(id, &route, lent) {
             Turn::AtEnd => true,
             Turn::More => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::warn;
 
-use super::{DATA_EVERY, Ingest, Input, LOOK_EVERY};
+use super::{DATA_EVERY_LEAST, Ingest, Input, LOOK_EVERY};
 use crate::tail::{self, Notice, Watch, watch};
 
 /// How often directories are listed where there are no notices at all.
@@ -102,6 +102,8 @@ impl Ingest {
     }
 
     pub(super) fn hear_data(&mut self, now: Instant) {
+        let every = self.data_every();
+        self.waited = if self.next_data.take().is_some() { every } else { Duration::ZERO };
         let Some(watch) = &mut self.watch else {
             return;
         };
@@ -110,6 +112,13 @@ impl Ingest {
             input.tail.hear_data(&notices, now);
         }
         let is_quiet = notices.is_empty() && !self.parts.inputs.iter().any(|i| i.tail.is_busy());
-        self.next_data = if is_quiet { None } else { Some(now + DATA_EVERY) };
+        self.next_data = (!is_quiet).then_some(now + every);
+    }
+
+    /// What was written since the last reading is lost when a file is truncated in place: where
+    /// that is done, it is read as often as we may.
+    fn data_every(&self) -> Duration {
+        let is_truncated = self.parts.counters.truncations.get() > 0;
+        if is_truncated { DATA_EVERY_LEAST } else { self.data_every }
     }
 }

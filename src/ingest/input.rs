@@ -7,7 +7,7 @@ mod joined;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
@@ -59,6 +59,8 @@ pub struct Lent<'a> {
     pub filters: &'a mut [Filter],
     /// For replays.
     pub pace: Option<&'a mut Pace>,
+    /// How long what is read now may have been there: so much older are the chunks it opens.
+    pub waited: Duration,
 }
 
 /// The lines of one slice, and what has become of them so far.
@@ -72,12 +74,15 @@ struct Slice<'a> {
     /// Memory for the worst case, asked for before anything was read.
     allowance: Reservation,
     now: Instant,
+    /// When the first of its lines came, at the earliest.
+    came: Instant,
     /// Chunks that took their first event of this span.
     shares: u32,
 }
 
 impl<'a> Slice<'a> {
-    fn of(file: &FollowedFile, route: &'a Route, allowance: Reservation) -> Self {
+    fn of(file: &FollowedFile, route: &'a Route, allowance: Reservation, waited: Duration) -> Self {
+        let now = Instant::now();
         Self {
             file: file.id,
             path: Arc::clone(&file.path),
@@ -85,7 +90,8 @@ impl<'a> Slice<'a> {
             span: file.next_span(),
             route,
             allowance,
-            now: Instant::now(),
+            now,
+            came: now.checked_sub(waited).unwrap_or(now),
             shares: 0,
         }
     }
@@ -169,7 +175,7 @@ impl Input {
         let Some(file) = self.tail.file(id) else {
             return Turn::AtEnd;
         };
-        let slice = Slice::of(file, route, allowance);
+        let slice = Slice::of(file, route, allowance, lent.waited);
         match reading {
             Reading::AtEnd => Turn::AtEnd,
             Reading::Longer => Turn::More,
@@ -190,7 +196,7 @@ impl Input {
     }
 
     fn take_lines(&mut self, mut slice: Slice<'_>, offset: u64, end: u64, lent: Lent<'_>) -> Turn {
-        let Lent { buffer, filters, mut pace } = lent;
+        let Lent { buffer, filters, mut pace, .. } = lent;
         let length = usize::try_from(end - offset).expect("it is in the read buffer");
         let bytes = &buffer.from(offset)[..length];
         // Checked once a slice: the lines of text that is UTF-8 are UTF-8.
@@ -240,7 +246,8 @@ impl Input {
     ) -> bool {
         let limit = self.tail.settings().line_limit;
         let need = self.encoder.worst_case(line.content.len(), &slice.path);
-        let Some(chunk) = self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.now)
+        let Some(chunk) =
+            self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.came)
         else {
             return false;
         };
@@ -300,7 +307,7 @@ impl Input {
             let cut = slice.charset.cut(bytes, limit);
             let need = self.encoder.worst_case(cut.len(), &slice.path);
             let Some(chunk) =
-                self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.now)
+                self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.came)
             else {
                 return Turn::NoRoom;
             };
@@ -361,7 +368,7 @@ impl Input {
             return Turn::NoRoom;
         };
         let offset = file.next_offset();
-        let mut slice = Slice::of(file, route, allowance);
+        let mut slice = Slice::of(file, route, allowance, lent.waited);
         let is_taken = if self.joining.is_some() {
             self.take_alone(&mut slice, line, lent.buffer.mark(offset), lent.filters)
         } else {
@@ -429,37 +436,72 @@ fn count_truncation(counters: &Counters, unread: u64) {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
-    use std::time::Duration;
 
     use super::*;
     use crate::buffer::Budget;
     use crate::checkpoint::Remembered;
     use crate::tail::Settings;
 
+    const FLUSH: Duration = Duration::from_secs(1);
+
+    /// An input whose only file, at its turn, holds `text`.
+    struct OneFile {
+        directory: tempfile::TempDir,
+        counters: Arc<Counters>,
+        input: Input,
+        id: FileId,
+        route: Route,
+        buffer: ReadBuffer,
+    }
+
+    impl OneFile {
+        fn holding(text: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("app.log"), text).unwrap();
+            let pattern = directory.path().join("*.log").display().to_string();
+            let settings = Settings::new("tail.0", vec![pattern]);
+            let counters = Arc::<Counters>::default();
+            let encoder = Encoder::new(&settings, None, 0, Arc::clone(&counters));
+            let tail =
+                Tail::new(0, settings, PathBuf::new(), Remembered::default(), Arc::default());
+            let budget = Budget::new(1_000_000, Arc::new(|| ()));
+            let chunks = OpenChunks::new(budget, FLUSH, Box::new(|| [0; 16]));
+            let mut input = Input::new(tail.unwrap(), chunks, encoder, Arc::clone(&counters));
+            input.tail.scan(Instant::now(), |_| true);
+            let id = input.tail.next_file().unwrap();
+            let tag = input.tail.file(id).unwrap().tag.clone();
+            let slot = input.chunks.slot(&tag);
+            let route = Route { input: 0, slot, filters: Vec::new(), has_output: true };
+            Self { directory, counters, input, id, route, buffer: ReadBuffer::default() }
+        }
+
+        fn take(
+            &mut self,
+            waited: Duration,
+            take: fn(&mut Input, FileId, &Route, Lent<'_>) -> Turn,
+        ) -> Turn {
+            let lent = Lent { buffer: &mut self.buffer, filters: &mut [], pace: None, waited };
+            take(&mut self.input, self.id, &self.route, lent)
+        }
+    }
+
     #[test]
     fn what_a_truncation_took_is_counted_also_when_it_is_met_at_the_end_of_a_files_life() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("app.log");
-        fs::write(&path, "{\"partial").unwrap();
-        let settings = Settings::new("tail.0", vec![path.display().to_string()]);
-        let counters = Arc::<Counters>::default();
-        let encoder = Encoder::new(&settings, None, 0, Arc::clone(&counters));
-        let tail = Tail::new(0, settings, PathBuf::new(), Remembered::default(), Arc::default());
-        let budget = Budget::new(1_000_000, Arc::new(|| ()));
-        let chunks = OpenChunks::new(budget, Duration::from_secs(1), Box::new(|| [0; 16]));
-        let mut input = Input::new(tail.unwrap(), chunks, encoder, Arc::clone(&counters));
-        input.tail.scan(Instant::now(), |_| true);
-        let id = input.tail.next_file().unwrap();
-        let tag = input.tail.file(id).unwrap().tag.clone();
-        let slot = input.chunks.slot(&tag);
-        let route = Route { input: 0, slot, filters: Vec::new(), has_output: true };
-        let mut buffer = ReadBuffer::default();
-        let lent = Lent { buffer: &mut buffer, filters: &mut [], pace: None };
-        assert_eq!(input.take_slice(id, &route, lent), Turn::AtEnd);
-        fs::write(&path, "x\n").unwrap();
-        let lent = Lent { buffer: &mut buffer, filters: &mut [], pace: None };
-        assert_eq!(input.take_partial(id, &route, lent), Turn::More);
-        assert_eq!(counters.lost_truncated_bytes.get(), 9);
-        assert_eq!(counters.truncations.get(), 1);
+        let mut file = OneFile::holding("{\"partial");
+        assert_eq!(file.take(Duration::ZERO, Input::take_slice), Turn::AtEnd);
+        fs::write(file.directory.path().join("app.log"), "x\n").unwrap();
+        assert_eq!(file.take(Duration::ZERO, Input::take_partial), Turn::More);
+        assert_eq!(file.counters.lost_truncated_bytes.get(), 9);
+        assert_eq!(file.counters.truncations.get(), 1);
+    }
+
+    #[test]
+    fn the_time_a_line_has_waited_to_be_read_is_part_of_flush() {
+        let waited = Duration::from_millis(50);
+        let mut file = OneFile::holding("line\n");
+        let before = Instant::now();
+        assert_eq!(file.take(waited, Input::take_slice), Turn::AtEnd);
+        let due = file.input.chunks.next_due().unwrap();
+        assert!((before + FLUSH..=Instant::now() + FLUSH).contains(&(due + waited)));
     }
 }

@@ -48,8 +48,10 @@ use crate::tail::{ReadBuffer, Watch};
 /// Takes the deliveries of one output.
 pub type Outlet = Box<dyn Fn(Delivery) + Send>;
 
-/// How often notices about data are read while something is going on.
-const DATA_EVERY: Duration = Duration::from_millis(20);
+/// How often notices about data are read while something is going on: four times a `Flush`, within
+/// these bounds. Each wake-up costs more than the lines it finds.
+const DATA_EVERY_LEAST: Duration = Duration::from_millis(20);
+const DATA_EVERY_MOST: Duration = Duration::from_millis(50);
 /// How often files are looked at where there are no notices at all.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often positions are handed to the store, at most.
@@ -109,6 +111,9 @@ pub struct Ingest {
     is_short_of_memory: bool,
     /// When notices about data are read next. `None`: all is quiet, and they are waited on.
     next_data: Option<Instant>,
+    data_every: Duration,
+    /// How long what is read now may have been there.
+    waited: Duration,
     next_look: Instant,
     next_scan: Instant,
     next_retire: Instant,
@@ -132,6 +137,7 @@ impl Ingest {
         let wants_watch = parts.inputs.iter().any(|input| input.tail.settings().inotify_watcher);
         Self {
             watch: if wants_watch { open_watch() } else { None },
+            data_every: data_every(&parts.inputs),
             parts,
             routes: HashMap::new(),
             returned: Vec::new(),
@@ -139,6 +145,7 @@ impl Ingest {
             away_bytes: 0,
             is_short_of_memory: false,
             next_data: None,
+            waited: Duration::ZERO,
             next_look: now,
             next_scan: now,
             next_retire: now,
@@ -218,6 +225,7 @@ impl Ingest {
             buffer: &mut self.parts.buffer,
             filters: &mut self.parts.filters,
             pace: self.parts.pace.as_mut(),
+            waited: self.waited,
         };
         match input.take_slice(id, &route, lent) {
             Turn::More => input.tail.has_more(id),
@@ -474,7 +482,7 @@ impl Ingest {
             Some(self.next_save).filter(|_| saves),
             Some(self.last_moved + RELEASE_AFTER).filter(|_| has_unused),
             Some(now + LOOK_EVERY).filter(|_| self.parts.exit_when.is_some() && !stops),
-            Some(now + DATA_EVERY).filter(|_| stops && !self.intake_ended),
+            Some(now + DATA_EVERY_LEAST).filter(|_| stops && !self.intake_ended),
             Some(now + SAVE_EVERY).filter(|_| stops),
         ];
         deadlines.into_iter().flatten().min().map(|deadline| deadline.max(now))
@@ -489,6 +497,11 @@ fn chunks_of<'a>(
 ) -> &'a mut OpenChunks {
     let files = inputs.len();
     if number < files { &mut inputs[number].chunks } else { &mut clients[number - files].chunks }
+}
+
+fn data_every(inputs: &[Input]) -> Duration {
+    let flush = inputs.iter().map(|input| input.chunks.flush()).min().unwrap_or_default();
+    (flush / 4).clamp(DATA_EVERY_LEAST, DATA_EVERY_MOST)
 }
 
 /// Files are numbered by the input that follows them: see `Tail::new`.

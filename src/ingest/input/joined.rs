@@ -128,7 +128,7 @@ impl Input {
         end: u64,
         lent: Lent<'_>,
     ) -> Turn {
-        let Lent { buffer, filters, mut pace } = lent;
+        let Lent { buffer, filters, mut pace, .. } = lent;
         let length = usize::try_from(end - offset).expect("it is in the read buffer");
         let bytes = &buffer.from(offset)[..length];
         let read_at = time_of_reading();
@@ -229,7 +229,7 @@ impl Input {
             && let Some(message) = joining.first_ready(slice.file)
         {
             let need = self.encoder.need_of(message, &slice.path);
-            let room = self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.now);
+            let room = self.chunks.room(slice.route.slot, need, &mut slice.allowance, slice.came);
             let Some(chunk) = room else {
                 return false;
             };
@@ -265,8 +265,17 @@ impl Input {
             let now = Instant::now();
             // What is joined was converted before.
             let charset = Charset::Utf8;
-            let mut slice =
-                Slice { file: id, path, charset, span, route, allowance, now, shares: 0 };
+            let mut slice = Slice {
+                file: id,
+                path,
+                charset,
+                span,
+                route,
+                allowance,
+                now,
+                came: now,
+                shares: 0,
+            };
             let has_sent = self.send_ready(&mut slice, filters);
             let shares = slice.shares;
             let held = self.joining.as_ref().and_then(|joining| joining.oldest(id));
