@@ -1,12 +1,14 @@
 //! `protocol::inflate`: what comes out of compressed entries.
 
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::GzEncoder;
 use log_ambassador::model::Codec;
-use log_ambassador::protocol::inflate::{InflateError, PIECE, Window, error_of, inflate, inflater};
+use log_ambassador::protocol::inflate::{
+    Decoders, InflateError, PIECE, error_of, inflate, inflater,
+};
 
 use super::memory::within;
 
@@ -21,7 +23,7 @@ pub const STATE: usize = 112 << 10;
 /// - What is taken comes out the same in small pieces; what is refused is refused in them, too.
 /// - A limit of exactly what comes out is enough, and a byte less is not.
 /// - A gzip member is taken when its deflate stream is right, and its checksum.
-/// - What was compressed comes out again.
+/// - What was compressed comes out again, also of a decoder that had anything else before.
 pub fn check(bytes: &[u8]) {
     for codec in [Codec::Gzip, Codec::Zstd] {
         check_any(bytes, codec);
@@ -36,7 +38,10 @@ fn check_any(bytes: &[u8], codec: Codec) {
     // The buffer is there twice when it grows. So is what a gzip header names, which doubles.
     let most = 2 * (LIMIT + PIECE) + 3 * bytes.len() + STATE;
     let outcome = within(most, || inflate(bytes, codec, LIMIT));
-    let in_pieces = in_small_pieces(bytes, codec);
+    let decoders = Decoders::default();
+    let in_pieces = in_small_pieces(bytes, codec, &decoders);
+    let next = in_small_pieces(&compressed(b"the next", codec), codec, &decoders);
+    assert_eq!(next.as_deref(), Ok(&b"the next"[..]));
     let Ok(inflated) = outcome else {
         // Which of two things that are wrong is told depends on which is met first. And libzstd
         // compares the length that a frame claims with what came only while there is room for all
@@ -52,11 +57,15 @@ fn check_any(bytes: &[u8], codec: Codec) {
     }
 }
 
-fn in_small_pieces(bytes: &[u8], codec: Codec) -> Result<Vec<u8>, InflateError> {
+fn in_small_pieces(
+    bytes: &[u8],
+    codec: Codec,
+    decoders: &Decoders,
+) -> Result<Vec<u8>, InflateError> {
     let mut inflated = Vec::new();
     let mut piece = [0; 7];
     let refused = |error| error_of(&error, codec);
-    let mut inflater = inflater(bytes, codec, &Window::default()).map_err(refused)?;
+    let mut inflater = inflater(Cursor::new(bytes.to_vec()), codec, decoders).map_err(refused)?;
     loop {
         let count = inflater.read(&mut piece).map_err(refused)?;
         inflated.extend_from_slice(&piece[..count]);

@@ -132,9 +132,9 @@ impl Desk {
             tracing::debug!(tag = outline.tag, "left out a frame of metrics or traces");
         }
         let body = outline.body;
-        let mut entries = Entries::of(bytes, body);
+        let entries = Entries::of(bytes, body).inflated_with(self.intake.decoders());
         if entries.codec() == Some(Codec::Zstd) {
-            entries = entries.inflated_with(self.intake.lend_window(&mut memory).await);
+            self.intake.lend_window(&mut memory).await;
         }
         let (limit, on_bad_entry) = (self.limits.inflated, self.settings.on_bad_entry);
         let contents = entries.check(limit, on_bad_entry).map_err(refused)?;

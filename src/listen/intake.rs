@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::protocol::inflate::Window;
+use crate::protocol::inflate::Decoders;
 
 /// What remembering a frame costs until it is settled, in bytes.
 const REMEMBERED: usize = 512;
@@ -65,7 +65,7 @@ impl Portions {
 pub(super) struct Intake {
     bodies: Arc<Semaphore>,
     small: Arc<Semaphore>,
-    window: Window,
+    decoders: Decoders,
     may_use_window: Arc<Semaphore>,
     /// How many wait for a body.
     waiting: Cell<usize>,
@@ -86,7 +86,7 @@ impl Intake {
         Self {
             bodies: semaphore(portions.bodies),
             small: semaphore(portions.small),
-            window: Window::default(),
+            decoders: Decoders::default(),
             may_use_window: semaphore(1),
             waiting: Cell::new(0),
         }
@@ -109,11 +109,15 @@ impl Intake {
         Admitted { bytes: Some(bytes), has_window: None, _remembered: Some(remembered) }
     }
 
+    /// What frames are inflated with.
+    pub(super) fn decoders(&self) -> &Decoders {
+        &self.decoders
+    }
+
     /// Waits for the window, which goes to whoever has waited longest. Ingest, which gives it back,
     /// waits for nothing that a frame holds.
-    pub(super) async fn lend_window(&self, to: &mut Admitted) -> &Window {
+    pub(super) async fn lend_window(&self, to: &mut Admitted) {
         to.has_window = Some(take(&self.may_use_window, 1).await);
-        &self.window
     }
 
     /// Whether some frame waits until a body is done.

@@ -8,13 +8,14 @@
 //! goes straight to where it is wanted.
 
 use std::io::{self, Cursor, Read};
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::frame::{
     Body, FrameError, Place, Reason, Time, expect_record, read_beginning, read_entry,
 };
-use super::inflate::{InflateError, PIECE, Window, error_of, inflater, read_piece};
+use super::inflate::{Decoders, InflateError, PIECE, error_of, inflater, read_piece};
 use crate::model::cursor::{Fault, LONGEST_HEADER, ReadError, Reader, Scanner};
 use crate::model::{Codec, EventTime};
 
@@ -25,7 +26,7 @@ pub struct Entries {
     range: Range<usize>,
     /// How they are compressed, if they are.
     codec: Option<Codec>,
-    window: Window,
+    decoders: Decoders,
     /// Message mode: exactly one event, which is no group marker.
     is_one: bool,
 }
@@ -70,13 +71,13 @@ impl Entries {
             }
             Body::Ignored => (0..0, None),
         };
-        Self { bytes: Arc::new(frame), range, codec, window: Window::default(), is_one }
+        Self { bytes: Arc::new(frame), range, codec, decoders: Decoders::default(), is_one }
     }
 
-    /// They are inflated with this window.
+    /// They are inflated with one of these.
     #[must_use]
-    pub fn inflated_with(self, window: &Window) -> Self {
-        Self { window: window.clone(), ..self }
+    pub fn inflated_with(self, decoders: &Decoders) -> Self {
+        Self { decoders: decoders.clone(), ..self }
     }
 
     /// How many bytes they have, as they came.
@@ -114,7 +115,9 @@ impl Entries {
         let part = Part { bytes: Arc::clone(&self.bytes), range: self.range.clone() };
         let source = match self.codec {
             None => Source::Plain(part),
-            Some(codec) => Source::Inflated(Inflated::new(part, codec, self.window.clone(), limit)),
+            Some(codec) => {
+                Source::Inflated(Inflated::new(part, codec, self.decoders.clone(), limit))
+            }
         };
         EventReader {
             source,
@@ -360,7 +363,7 @@ impl AsRef<[u8]> for Part {
 struct Inflated {
     part: Part,
     codec: Codec,
-    window: Window,
+    decoders: Decoders,
     /// Made when the first event is wanted: it holds far more than a small frame does, and many
     /// frames may wait.
     inflater: Option<Box<dyn Read + Send>>,
@@ -372,8 +375,8 @@ struct Inflated {
 }
 
 impl Inflated {
-    fn new(part: Part, codec: Codec, window: Window, limit: usize) -> Self {
-        Self { part, codec, window, inflater: None, limit, held: Vec::new(), forgotten: 0 }
+    fn new(part: Part, codec: Codec, decoders: Decoders, limit: usize) -> Self {
+        Self { part, codec, decoders, inflater: None, limit, held: Vec::new(), forgotten: 0 }
     }
 
     fn forget(&mut self, count: usize) {
@@ -441,7 +444,8 @@ impl Inflated {
         let inflater = match &mut self.inflater {
             Some(inflater) => inflater,
             none => {
-                none.insert(inflater(Cursor::new(self.part.clone()), self.codec, &self.window)?)
+                self.held = self.decoders.lend_room();
+                none.insert(inflater(Cursor::new(self.part.clone()), self.codec, &self.decoders)?)
             }
         };
         // No more room than for this piece: what is held is forgotten before it gets longer.
@@ -450,6 +454,14 @@ impl Inflated {
 
     fn refused(&self, reason: InflateError) -> FrameError {
         FrameError::new(self.part.range.start, reason.into())
+    }
+}
+
+impl Drop for Inflated {
+    fn drop(&mut self) {
+        if self.inflater.is_some() {
+            self.decoders.take_room(mem::take(&mut self.held));
+        }
     }
 }
 

@@ -6,10 +6,10 @@
 //!
 //! Memory grows with what comes out, and stops at the limit while it comes out, not after.
 
-use std::io::{self, BufRead, ErrorKind, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, BufRead, Cursor, ErrorKind, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer, WriteBuf};
 use zstd::stream::zio;
 
@@ -39,35 +39,64 @@ pub enum InflateError {
     },
 }
 
-/// What `compressed` holds, as it is read. zstd is inflated with `window`.
-pub fn inflater<'a>(
-    compressed: impl BufRead + Send + 'a,
+/// What `compressed` holds, as it is read, inflated with one of `decoders`.
+pub fn inflater(
+    compressed: impl BufRead + Send + 'static,
     codec: Codec,
-    window: &Window,
-) -> io::Result<Box<dyn Read + Send + 'a>> {
+    decoders: &Decoders,
+) -> io::Result<Box<dyn Read + Send>> {
     Ok(match codec {
-        Codec::Gzip => Box::new(MultiGzDecoder::new(compressed)),
-        Codec::Zstd => Box::new(zio::Reader::new(compressed, window.lend()?)),
+        Codec::Gzip => Box::new(decoders.gunzip(Feed(Box::new(compressed)))),
+        Codec::Zstd => Box::new(zio::Reader::new(compressed, decoders.lend_zstd()?)),
     })
 }
 
-/// What inflating zstd takes: as much as the sender wished, as far as there is something to put into
-/// it. Clones share it, and whoever comes when it is lent gets a new one.
+/// What inflating takes, kept for the next who inflates: decoders, and the room for a piece. Clones
+/// share it, and whoever comes when all is lent gets new ones.
 ///
-/// It is kept because the system's allocator would not give it back: each thread that has made one
-/// would hold on to as much.
+/// It is kept because the system's allocator would not give it back. A decoder of zstd has a window as
+/// large as the sender wished, and each thread that has made one would hold on to as much. That of gzip
+/// is small, but so are the frames that are made between one and the next: each would begin in the
+/// place that the last left, so that the next does not fit there.
 #[derive(Clone, Default)]
-pub struct Window(Arc<Mutex<Option<Decoder<'static>>>>);
+pub struct Decoders(Arc<Mutex<Kept>>);
 
-/// A window that somebody uses.
-struct Lent {
-    decoder: Option<Decoder<'static>>,
-    home: Window,
+#[derive(Default)]
+struct Kept {
+    gzip: Vec<GzDecoder<Feed>>,
+    zstd: Option<Decoder<'static>>,
+    rooms: Vec<Vec<u8>>,
 }
 
-impl Window {
-    fn lend(&self) -> io::Result<Lent> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+/// How many are kept of what is small: one for whoever checks frames, one for whoever takes them.
+const MOST_KEPT: usize = 2;
+
+impl Decoders {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty buffer with room for a piece.
+    pub fn lend_room(&self) -> Vec<u8> {
+        self.kept().rooms.pop().unwrap_or_else(|| Vec::with_capacity(PIECE))
+    }
+
+    /// Takes it back.
+    pub fn take_room(&self, mut room: Vec<u8>) {
+        room.clear();
+        room.shrink_to(2 * PIECE);
+        keep(&mut self.kept().rooms, room);
+    }
+
+    fn gunzip(&self, feed: Feed) -> Gunzip {
+        let kept = self.kept().gzip.pop();
+        let mut decoder = kept.unwrap_or_else(|| GzDecoder::new(Feed::default()));
+        decoder.reset(feed);
+        Gunzip { decoder: Some(decoder), is_over: false, home: self.clone() }
+    }
+
+    fn lend_zstd(&self) -> io::Result<Lent> {
+        let kept = self.kept().zstd.take();
         let decoder = match kept {
             Some(mut kept) => {
                 kept.reinit()?;
@@ -83,6 +112,85 @@ impl Window {
     }
 }
 
+fn keep<T>(kept: &mut Vec<T>, thing: T) {
+    if kept.len() < MOST_KEPT {
+        kept.push(thing);
+    }
+}
+
+/// Compressed bytes.
+struct Feed(Box<dyn BufRead + Send>);
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self(Box::new(io::empty()))
+    }
+}
+
+impl Read for Feed {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read(out)
+    }
+}
+
+impl BufRead for Feed {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+/// All members of a gzip. An error is its end.
+struct Gunzip {
+    decoder: Option<GzDecoder<Feed>>,
+    is_over: bool,
+    home: Decoders,
+}
+
+impl Gunzip {
+    fn read_members(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let decoder = self.decoder.as_mut().expect("only its end takes it");
+        loop {
+            let count = decoder.read(out)?;
+            if count > 0 || out.is_empty() || decoder.get_mut().fill_buf()?.is_empty() {
+                return Ok(count);
+            }
+            let rest = decoder.reset(Feed::default());
+            decoder.reset(rest);
+        }
+    }
+}
+
+impl Read for Gunzip {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.is_over {
+            return Ok(0);
+        }
+        let read = self.read_members(out);
+        self.is_over = read.is_err();
+        read
+    }
+}
+
+impl Drop for Gunzip {
+    fn drop(&mut self) {
+        if let Some(mut decoder) = self.decoder.take() {
+            // It does not hold on to the frame.
+            decoder.reset(Feed::default());
+            keep(&mut self.home.kept().gzip, decoder);
+        }
+    }
+}
+
+/// A decoder of zstd that somebody uses.
+struct Lent {
+    decoder: Option<Decoder<'static>>,
+    home: Decoders,
+}
+
 impl Lent {
     fn decoder(&mut self) -> &mut Decoder<'static> {
         self.decoder.as_mut().expect("only its end takes it")
@@ -91,7 +199,7 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        *self.home.0.lock().unwrap_or_else(PoisonError::into_inner) = self.decoder.take();
+        self.home.kept().zstd = self.decoder.take();
     }
 }
 
@@ -147,7 +255,8 @@ pub fn read_piece(inflater: &mut impl Read, held: &mut Vec<u8>, limit: usize) ->
 /// Inflates every member in `compressed`, to at most `limit` bytes.
 pub fn inflate(compressed: &[u8], codec: Codec, limit: usize) -> Result<Vec<u8>, InflateError> {
     let refused = |error| error_of(&error, codec);
-    let mut inflater = inflater(compressed, codec, &Window::default()).map_err(refused)?;
+    let compressed = Cursor::new(compressed.to_vec());
+    let mut inflater = inflater(compressed, codec, &Decoders::default()).map_err(refused)?;
     let mut inflated = Vec::new();
     while read_piece(&mut inflater, &mut inflated, limit).map_err(refused)? > 0 {
         if inflated.len() > limit {
@@ -220,6 +329,41 @@ mod tests {
                 "byte {at} of the checksum and length"
             );
         }
+    }
+
+    #[test]
+    fn a_decoder_that_failed_or_was_left_in_the_middle_begins_anew() {
+        let text = b"some text that is long enough to be compressed, compressed, compressed";
+        let zstd = zstd::encode_all(&text[..], 0).unwrap();
+        for (codec, good) in [(Codec::Gzip, gzip(text)), (Codec::Zstd, zstd)] {
+            let decoders = Decoders::default();
+            let inflate = |bytes: &[u8], most: u64| {
+                let mut out = Vec::new();
+                let inflater = inflater(Cursor::new(bytes.to_vec()), codec, &decoders).unwrap();
+                inflater.take(most).read_to_end(&mut out).map(|_| out)
+            };
+            for cut in 0..good.len() {
+                drop(inflate(&good[..cut], 1000));
+                assert_eq!(inflate(&good, 1000).unwrap(), text, "{codec:?} after {cut} bytes");
+                assert_eq!(inflate(&good, 7).unwrap(), &text[..7]);
+            }
+            let two = [&good[..], &good].concat();
+            assert_eq!(inflate(&two, 1000).unwrap(), [text, &text[..]].concat());
+            assert!(decoders.kept().gzip.len() <= MOST_KEPT);
+        }
+    }
+
+    #[test]
+    fn a_gzip_that_was_refused_has_nothing_more_to_say() {
+        let mut bytes = gzip(b"one");
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        bytes.extend(gzip(b"two"));
+        let mut inflater = inflater(Cursor::new(bytes), Codec::Gzip, &Decoders::default()).unwrap();
+        let mut out = Vec::new();
+        assert!(inflater.read_to_end(&mut out).is_err());
+        assert_eq!(inflater.read_to_end(&mut out).unwrap(), 0);
+        assert_eq!(out, b"one");
     }
 
     #[test]
