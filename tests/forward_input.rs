@@ -14,6 +14,7 @@ use log_ambassador::model::Secret;
 use log_ambassador::protocol::handshake::{Credentials, Helo};
 use rustix::process::Signal;
 use serde_json::{Value as Json, json};
+use socket2::{Domain, Socket, Type};
 use support::client::{connect_when_ready, entry, forward, packed, packed_with};
 use support::expected::LOGS;
 use support::{
@@ -690,6 +691,61 @@ fn with_a_shared_key_and_users_only_those_who_know_them_are_let_in() {
     let (status, log) = listening.agent.stop_and_log();
     assert_eq!(status, 0);
     for secret in ["s3cr3t-key", "n3w-key", "pa55", "0ther"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+/// Connects from an address of this machine, and shakes hands with a key; false: it was refused.
+#[allow(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
+fn is_let_in(from: &str, to: SocketAddr, key: &str) -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    let read = |stream: &mut TcpStream| {
+        let mut message = vec![0; 512];
+        let count = stream.read(&mut message).unwrap_or(0);
+        message.truncate(count);
+        message
+    };
+    let helo = read(&mut stream);
+    if helo.is_empty() {
+        return false;
+    }
+    let shown = Credentials { name: "client".to_owned(), shared_key: Secret::new(key), user: None };
+    let mut ping = Vec::new();
+    let awaiting = Helo::decode(&helo).unwrap().answer(&shown, [7; 16], &mut ping);
+    stream.write_all(&ping).unwrap();
+    awaiting.check(&read(&mut stream)).is_ok()
+}
+
+#[test]
+fn clients_come_from_where_they_may_with_the_key_of_their_network() {
+    let (fluentd, secrets) = (FakeFluentd::start(), LogDir::new());
+    secrets.append("key", "from-a-file\n");
+    let file = format!("Security.Client_Key_File 127.0.0.3 {}", secrets.file("key").display());
+    let keys = [
+        "Shared_Key general",
+        "Self_Hostname server",
+        "Security.Allow 127.0.0.0/24",
+        "Security.Client 127.0.0.2 its-own",
+        &file,
+    ];
+    let listening = listen_with(&fluentd, &keys);
+    for (from, key, is_right) in [
+        ("127.0.0.1", "general", true),
+        ("127.0.0.2", "its-own", true),
+        ("127.0.0.2", "general", false),
+        ("127.0.0.3", "from-a-file", true),
+        ("127.0.0.3", "its-own", false),
+        ("127.0.1.1", "general", false),
+    ] {
+        assert_eq!(is_let_in(from, listening.address, key), is_right, "{from} with {key}");
+    }
+    listening.agent.wait_for_log("if it may, write 'Security.Allow 127.0.1.1'");
+    let (status, log) = listening.agent.stop_and_log();
+    assert_eq!(status, 0);
+    for secret in ["general", "its-own", "from-a-file"] {
         assert!(!log.contains(secret), "{log}");
     }
 }

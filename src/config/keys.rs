@@ -1125,6 +1125,29 @@ pub const LISTEN: Group = Group {
             "USER PASSWORD: one that clients must know beside the shared key",
         )
         .repeatable(),
+        obeyed(
+            "Security.Allow",
+            Kind::Words,
+            "",
+            "an address, or a network such as 10.0.0.0/8: clients from there are let in, and from \
+             nowhere else (ours)",
+        )
+        .repeatable(),
+        obeyed(
+            "Security.Client",
+            Kind::Words,
+            "",
+            "NETWORK KEY: so are those, with this key in place of Shared_Key; where several networks \
+             have an address, the smallest holds (ours)",
+        )
+        .repeatable(),
+        obeyed(
+            "Security.Client_Key_File",
+            Kind::Words,
+            "",
+            "NETWORK FILE: the same, with the key in a file (ours)",
+        )
+        .repeatable(),
         noted("Workers", Kind::Integer, "1", "threads that listen", ONE_THREAD),
         noted("net.share_port", Kind::Boolean, "off", "shares the port", ONE_LISTENER),
         noted("net.backlog", Kind::Integer, "128", "connections that wait", ONE_LISTENER),

@@ -3,6 +3,10 @@
 //! In:  a section
 //! Out: [`listen::Settings`](crate::listen::Settings)
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use super::env::Variables;
 use super::error::Report;
 use super::filters::split_words;
@@ -12,10 +16,11 @@ use super::secure::{read_self_hostname, read_shared_key, read_tls};
 use super::tree::Section;
 use super::values::{Found, Values};
 use crate::listen::Settings;
-use crate::listen::settings::{Address, Security, TagRule};
+use crate::listen::settings::{Address, Neighbour, Security, TagRule};
 use crate::model::{Secret, Tag};
 use crate::protocol::OnBadEntry;
 use crate::protocol::handshake::User;
+use crate::secrets::Source;
 
 static GROUPS: &[&Group] = &[&INPUT, &LISTEN, &TLS_LISTEN];
 
@@ -42,27 +47,94 @@ pub(super) fn read_forward(
         let message = "a server needs a certificate; write tls.crt_file and tls.key_file";
         report.refuse_plugin(&values.place("tls.crt_file"), message);
     }
-    settings.security = read_security(host_name, &values, report);
+    read_security(&mut settings, host_name, &values, report);
     settings
 }
 
 /// A key that is written and empty must not open the door.
-fn read_security(host_name: &str, values: &Values, report: &mut Report) -> Option<Security> {
+fn read_security(settings: &mut Settings, host_name: &str, values: &Values, report: &mut Report) {
     for key in ["Shared_Key", "Shared_Key_File"] {
         if let Some((place, because)) = values.emptied(key) {
             report.refuse_plugin(place, format!("the shared key is empty{because}"));
         }
     }
-    let users = values.all("Security.Users").filter_map(|found| read_user(found, report)).collect();
+    let users = values.all("Security.Users").filter_map(|found| read_user(found, report));
+    let users: Vec<User> = users.collect();
     let name = read_self_hostname(host_name, values, report);
-    let Some(shared_key) = read_shared_key(values, report) else {
-        if let Some(found) = values.find("Security.Users") {
-            let message = "users are asked for only with a shared key; write Shared_Key too";
-            report.refuse_plugin(&found.place, message);
+    let with = |shared_key| Security { name: name.clone(), shared_key, users: users.clone() };
+    settings.security = read_shared_key(values, report).map(with);
+    let neighbours = read_neighbours(values, report);
+    let has_key = settings.security.is_some() || neighbours.iter().any(|(_, key)| key.is_some());
+    if let Some(found) = values.find("Security.Users").filter(|_| !has_key) {
+        let message = "users are asked for only with a shared key; write Shared_Key too";
+        report.refuse_plugin(&found.place, message);
+    }
+    settings.neighbours = neighbours
+        .into_iter()
+        .map(|(network, key)| {
+            let security = key.map(with).or_else(|| settings.security.clone());
+            Neighbour { network, security }
+        })
+        .collect();
+}
+
+/// Networks, and the key that clients from there have of their own.
+fn read_neighbours(values: &Values, report: &mut Report) -> Vec<(IpNet, Option<Source>)> {
+    let mut neighbours: Vec<(IpNet, _)> = Vec::new();
+    for name in ["Security.Allow", "Security.Client", "Security.Client_Key_File"] {
+        for found in values.all(name) {
+            let Some((network, key)) = read_neighbour(name, found, report) else {
+                continue;
+            };
+            if values.find("Unix_Path").is_some() {
+                report.warn(&found.place, "is not used, because who uses Unix_Path has no address");
+            } else if neighbours.iter().any(|(other, _)| *other == network) {
+                let message = format!("{network} is written twice; keep one of them");
+                report.refuse_plugin(&found.place, message);
+            } else {
+                neighbours.push((network, key));
+            }
         }
-        return None;
+    }
+    neighbours
+}
+
+/// A network, and a key or its file: a variable that is not set leaves the network alone, which must
+/// not open the door. Messages show only the first word, for the second is a secret.
+fn read_neighbour(
+    name: &str,
+    found: &Found,
+    report: &mut Report,
+) -> Option<(IpNet, Option<Source>)> {
+    let words = split_words(&found.value);
+    let (network, key) = match (name, &words[..]) {
+        ("Security.Allow", [network]) => (network, None),
+        ("Security.Client", [network, key]) => {
+            (network, Some(Source::Written(Secret::new(key.as_str()))))
+        }
+        ("Security.Client_Key_File", [network, file]) => (network, Some(Source::File(file.into()))),
+        _ => {
+            let usage = match name {
+                "Security.Allow" => "is one network; write 'Security.Allow 10.0.0.0/8'",
+                "Security.Client" => "is a network and a key; write 'Security.Client NETWORK KEY'",
+                _ => "is a network and a file; write 'Security.Client_Key_File NETWORK FILE'",
+            };
+            report.refuse_plugin(&found.place, usage);
+            return None;
+        }
     };
-    Some(Security { name, shared_key, users })
+    let read = read_network(network);
+    if read.is_none() {
+        let message = format!("'{network}' is no address, and no network such as 10.0.0.0/8");
+        report.refuse_plugin(&found.place, message);
+    }
+    Some((read?, key))
+}
+
+/// An address is a network of one.
+fn read_network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>().ok().or_else(address).map(|network| network.trunc())
 }
 
 fn read_user(found: &Found, report: &mut Report) -> Option<User> {

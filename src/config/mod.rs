@@ -727,11 +727,18 @@ mod tests {
     }
 
     fn check_listeners(listeners: &[listen::Settings]) {
-        use crate::listen::settings::{Address, Security, TagRule};
+        use crate::listen::settings::{Address, Neighbour, Security, TagRule};
         let user = |name: &str, password: &str| User {
             name: name.to_owned(),
             password: Secret::new(password),
         };
+        let general = || Security {
+            name: "me".to_owned(),
+            shared_key: Source::Written(Secret::new("s3cr3t-key")),
+            users: vec![user("alice", "s3cr3t-pw"), user("bob", "s3cr3t pw")],
+        };
+        let of_neighbours =
+            || Security { shared_key: Source::File("/etc/keys/neighbours".into()), ..general() };
         let tcp = Address::Tcp { host: "127.0.0.1".to_owned(), port: 24_225 };
         let unix =
             Address::Unix { path: "/run/log-ambassador/forward.sock".into(), mode: Some(0o660) };
@@ -741,11 +748,15 @@ mod tests {
                 mem_buf_limit: 5_000_000,
                 buffer_max_size: Some(2_000_000),
                 on_bad_entry: crate::protocol::OnBadEntry::Skip,
-                security: Some(Security {
-                    name: "me".to_owned(),
-                    shared_key: Source::Written(Secret::new("s3cr3t-key")),
-                    users: vec![user("alice", "s3cr3t-pw"), user("bob", "s3cr3t pw")],
-                }),
+                security: Some(general()),
+                neighbours: ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]
+                    .into_iter()
+                    .zip([general(), general(), of_neighbours()])
+                    .map(|(network, security)| Neighbour {
+                        network: network.parse().unwrap(),
+                        security: Some(security),
+                    })
+                    .collect(),
                 tls: Some(tls::Settings {
                     verify: false,
                     ca_file: Some("ca.crt".into()),

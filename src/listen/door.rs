@@ -1,4 +1,4 @@
-//! What a client must do before its frames are taken: TLS, and the handshake.
+//! What a client must do before its frames are taken: come from where it may, TLS, and the handshake.
 //!
 //! In:  a connection that was accepted
 //! Out: the same, inside of TLS if that is on, with whatever came behind the handshake; or why not
@@ -7,13 +7,14 @@
 //! replaced holds from the next one on.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
 use super::end::End;
-use super::settings::Security;
+use super::settings::{Neighbour, Security};
 use super::socket::Stream;
 use crate::protocol::handshake::{Greeting, MessageReader, PING, Random, Refusal, Requirements};
 use crate::secrets::SecretError;
@@ -31,6 +32,7 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 pub(super) struct Door {
     tls: Option<tls::Server>,
     security: Option<Security>,
+    neighbours: Vec<Neighbour>,
     random: fn() -> Random,
 }
 
@@ -55,7 +57,7 @@ pub(super) struct Admitted {
 impl Door {
     /// Lets everybody in.
     pub(super) fn open() -> Self {
-        Self { tls: None, security: None, random: || [0; 16] }
+        Self { tls: None, security: None, neighbours: Vec::new(), random: || [0; 16] }
     }
 
     /// `name` is what logs call the input; `random` gives bytes that nobody can guess.
@@ -70,23 +72,58 @@ impl Door {
             // A file that cannot be read now would let nobody in later.
             security.shared_key.read()?;
         }
-        Ok(Self { tls, security, random })
+        Ok(Self { tls, security, neighbours: Vec::new(), random })
     }
 
-    /// Lets a client in. `None`: it has closed without a word, as probes and heartbeats do.
-    pub(super) async fn admit(&self, stream: Box<dyn Stream>) -> Result<Option<Admitted>, End> {
-        match timeout(PATIENCE, self.shake_hands(stream)).await {
+    /// Lets in only those of them, if there are any. Who comes over a Unix socket is let in.
+    pub(super) fn to(mut self, neighbours: Vec<Neighbour>) -> Result<Self, DoorError> {
+        for security in neighbours.iter().filter_map(|neighbour| neighbour.security.as_ref()) {
+            security.shared_key.read()?;
+        }
+        self.neighbours = neighbours;
+        Ok(self)
+    }
+
+    /// Lets a client in that comes from this address; `None`: over a Unix socket. The answer `None`:
+    /// it has closed without a word, as probes and heartbeats do.
+    pub(super) async fn admit(
+        &self,
+        stream: Box<dyn Stream>,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Admitted>, End> {
+        let security = self.security_for(from)?;
+        match timeout(PATIENCE, self.shake_hands(stream, security)).await {
             Ok(admitted) => admitted,
             Err(_) => Err(End::NotAdmitted(format!("no handshake in {} s", PATIENCE.as_secs()))),
         }
     }
 
-    async fn shake_hands(&self, stream: Box<dyn Stream>) -> Result<Option<Admitted>, End> {
+    /// What a client from this address must know.
+    fn security_for(&self, from: Option<IpAddr>) -> Result<Option<&Security>, End> {
+        let Some(address) = from.filter(|_| !self.neighbours.is_empty()) else {
+            return Ok(self.security.as_ref());
+        };
+        // Where we listen on `::`, IPv4 comes in the clothes of IPv6.
+        let address = address.to_canonical();
+        let those = self.neighbours.iter().filter(|those| those.network.contains(&address));
+        match those.max_by_key(|those| those.network.prefix_len()) {
+            Some(neighbour) => Ok(neighbour.security.as_ref()),
+            None => Err(End::NotAdmitted(format!(
+                "{address} is in none of the networks that may send; if it may, write 'Security.Allow {address}'"
+            ))),
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        stream: Box<dyn Stream>,
+        security: Option<&Security>,
+    ) -> Result<Option<Admitted>, End> {
         let mut stream: Box<dyn Stream> = match &self.tls {
             None => stream,
             Some(tls) => Box::new(tls.accept(stream).await.map_err(explained)?),
         };
-        let Some(security) = &self.security else {
+        let Some(security) = security else {
             return Ok(Some(Admitted { stream, rest: Vec::new() }));
         };
         let requirements = requirements(security)
@@ -199,7 +236,7 @@ mod tests {
         let client = Recorder::saying(said);
         let writes = client.writes();
         let door = Door::new("forward.0", None, Some(security), || RANDOM).unwrap();
-        let admitted = door.admit(Box::new(client)).await.unwrap().unwrap();
+        let admitted = door.admit(Box::new(client), None).await.unwrap().unwrap();
         assert_eq!(admitted.rest, b"a frame");
         let writes = writes.borrow();
         assert_eq!((writes.len(), &writes[0]), (2, &helo));

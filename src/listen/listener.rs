@@ -18,7 +18,7 @@ use super::end::End;
 use super::handover::Handover;
 use super::intake::{Intake, Portions};
 use super::settings::Settings;
-use super::socket::{ListenError, Socket, Stream};
+use super::socket::{ListenError, Peer, Socket, Stream};
 use crate::model::{Counters, Mentions};
 use crate::protocol::Limits;
 use crate::protocol::handshake::Random;
@@ -122,7 +122,7 @@ impl Listener {
     fn serve(
         &self,
         stream: Box<dyn Stream>,
-        peer: String,
+        peer: Peer,
         place: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + 'static {
         let desk = Rc::clone(&self.desk);
@@ -133,18 +133,18 @@ impl Listener {
                 let talking = desk.handover.talks();
                 let admitted = tokio::select! {
                     // Losing is harmless: nothing was taken from it.
-                    admitted = door.admit(stream) => admitted?,
+                    admitted = door.admit(stream, peer.address) => admitted?,
                     // Losing is harmless: it stays ended.
                     () = desk.handover.intake_ended() => None,
                 };
                 match admitted {
-                    Some(admitted) => client::serve(admitted, &peer, talking, &desk).await,
+                    Some(admitted) => client::serve(admitted, &peer.name, talking, &desk).await,
                     None => Ok(()),
                 }
             };
             if let Err(end) = served.await {
                 end.count(&desk.counters);
-                tell(&end, peer, &desk.settings, &mut desk.mentions.borrow_mut());
+                tell(&end, peer.name, &desk.settings, &mut desk.mentions.borrow_mut());
             }
             drop(place);
         }
@@ -166,6 +166,7 @@ pub fn open_files(settings: &Settings) -> Result<(), ListenError> {
 
 fn door(settings: &Settings, random: fn() -> Random) -> Result<Door, ListenError> {
     Door::new(&settings.name, settings.tls.clone(), settings.security.clone(), random)
+        .and_then(|door| door.to(settings.neighbours.clone()))
         .map_err(|error| ListenError::new(&settings.address, error))
 }
 

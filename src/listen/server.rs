@@ -134,9 +134,9 @@ impl Server {
         tokio::task::spawn_local(async move {
             // An ack is small and waited for.
             stream.set_nodelay(true).ok();
-            let peer = peer.to_string();
+            let (from, peer) = (Some(peer.ip()), peer.to_string());
             let served = async {
-                match door.admit(Box::new(stream)).await? {
+                match door.admit(Box::new(stream), from).await? {
                     Some(admitted) => serve(admitted, &peer, limits, fault, sink.as_ref()).await,
                     None => Ok(()),
                 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use crate::model::Tag;
 use crate::protocol::OnBadEntry;
 use crate::protocol::handshake::User;
@@ -21,6 +23,9 @@ pub struct Settings {
     pub mem_buf_limit: usize,
     /// What clients must know. `None`: nothing.
     pub security: Option<Security>,
+    /// `Security.Allow`, `Security.Client` and `Security.Client_Key_File`: from where clients may
+    /// come. None: from everywhere.
+    pub neighbours: Vec<Neighbour>,
     /// `tls.*`. `None`: TLS is off.
     pub tls: Option<tls::Settings>,
     /// `Buffer_Max_Size`, in bytes. `None`: half of `Mem_Buf_Limit` is the only limit.
@@ -38,6 +43,15 @@ pub struct Security {
     pub shared_key: secrets::Source,
     /// `Security.Users`. None: no user is asked for.
     pub users: Vec<User>,
+}
+
+/// Whom to let in from some addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The addresses. Where several networks have a client's, the smallest of them holds.
+    pub network: IpNet,
+    /// What clients from there must know. `None`: nothing.
+    pub security: Option<Security>,
 }
 
 /// Where clients connect to.
@@ -83,6 +97,7 @@ impl Settings {
             tag: TagRule::Keep,
             mem_buf_limit: Self::MEM_BUF_LIMIT,
             security: None,
+            neighbours: Vec::new(),
             tls: None,
             buffer_max_size: None,
             on_bad_entry: OnBadEntry::Reject,

@@ -7,6 +7,7 @@
 //! at the end.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,6 +48,14 @@ pub(super) enum Socket {
     Unix(UnixListener, SocketFile),
 }
 
+/// Who has connected.
+pub(super) struct Peer {
+    /// What logs call it.
+    pub(super) name: String,
+    /// `None`: it came over a Unix socket.
+    pub(super) address: Option<IpAddr>,
+}
+
 impl Socket {
     pub(super) async fn bind(address: &Address) -> Result<Self, ListenError> {
         let refused = |reason: String| ListenError::new(address, reason);
@@ -64,20 +73,21 @@ impl Socket {
     }
 
     /// The next connection, and who it is. Losing it is harmless: it waits.
-    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, String)> {
+    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // An ack is small and waited for.
                 stream.set_nodelay(true).ok();
                 probe(&stream);
-                Ok((Box::new(stream), peer.ip().to_string()))
+                let address = peer.ip();
+                Ok((Box::new(stream), Peer { name: address.to_string(), address: Some(address) }))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-                let peer = pid.map_or_else(|| "unix".to_owned(), |pid| format!("process {pid}"));
-                Ok((Box::new(stream), peer))
+                let name = pid.map_or_else(|| "unix".to_owned(), |pid| format!("process {pid}"));
+                Ok((Box::new(stream), Peer { name, address: None }))
             }
         }
     }
