@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::place::{Place, Ready};
+
 /// What stands for the path of the configuration in a command.
 const CONFIG: &str = "{config}";
 
@@ -66,6 +68,8 @@ pub(crate) struct Agent {
     child: Child,
     log: PathBuf,
     pub(crate) started: Instant,
+    /// Dropped last.
+    _place: Ready,
 }
 
 impl Agent {
@@ -75,14 +79,14 @@ impl Agent {
         command: &str,
         directory: &Path,
         config: &Path,
-        on_one_core: bool,
+        place: Place,
     ) -> io::Result<Self> {
         let log = directory.join("agent.log");
         let output = File::create(&log)?;
-        let pin = if on_one_core { "taskset -c 0 " } else { "" };
+        let place = place.make_ready()?;
         let config = config.display().to_string();
-        let words = format!("{pin}{command}");
-        let mut words = words.split_whitespace().map(|word| word.replace(CONFIG, &config));
+        let command = command.split_whitespace().map(|word| word.replace(CONFIG, &config));
+        let mut words = place.before().iter().cloned().chain(command);
         let program = words.next().ok_or_else(|| io::Error::other("an empty command"))?;
         let started = Instant::now();
         let child = Command::new(&program)
@@ -94,7 +98,7 @@ impl Agent {
             .stderr(output)
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
-        Ok(Self { child, log, started })
+        Ok(Self { child, log, started, _place: place })
     }
 
     /// Whether it ended, which it should not.
@@ -117,8 +121,17 @@ impl Agent {
 
     /// The most memory it ever had resident, in bytes. `None`: this kernel does not say.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
+        self.status("VmHWM:")
+    }
+
+    /// The memory it has resident, in bytes. `None`: this kernel does not say.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, field: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
     }
 

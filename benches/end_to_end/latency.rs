@@ -55,7 +55,7 @@ pub(crate) fn follow_a_writer(command: &str, case: &Case, seconds: u32) -> io::R
         output: case.output.clone(),
     };
     let config = settings.write(directory.path())?;
-    let mut agent = Agent::start(command, directory.path(), &config, case.on_one_core)?;
+    let mut agent = Agent::start(command, directory.path(), &config, case.place)?;
     // The first line only shows that it is there; its way is not counted.
     write_line(0)?;
     receiver.wait_for(1, PATIENCE, || agent.has_ended());
@@ -76,7 +76,8 @@ pub(crate) fn follow_a_writer(command: &str, case: &Case, seconds: u32) -> io::R
     Ok(Latency { delays, cpu_percent, lost: i128::from(lines) + 1 - i128::from(received.events) })
 }
 
-fn wait_until(due: Instant) {
+/// Comes back at that time.
+pub(crate) fn wait_until(due: Instant) {
     while let Some(left) = due.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) {
         thread::park_timeout(left);
     }

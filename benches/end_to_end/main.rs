@@ -8,6 +8,8 @@
 //!        └▶ latency: a trickle ───────────┘
 //! ratios:  the agent beside the floor (peers), in turn
 //! forward: ways to send, in turn, and beside the libraries at work (library)
+//! spread:  the same bytes in one file and in many
+//! little:  how soon it is there, and what it takes while nothing is written
 //! ```
 #![allow(missing_docs, reason = "a program, not a library")]
 
@@ -19,10 +21,13 @@ mod corpus;
 mod forward;
 mod latency;
 mod library;
+mod little;
 mod peers;
+mod place;
 mod plot;
 mod receiver;
 mod run;
+mod spread;
 
 use std::fs;
 use std::hint::black_box;
@@ -61,7 +66,7 @@ struct Arguments {
     #[arg(long)]
     agent: Vec<String>,
     /// Only the cases, and the ways to send, whose name has this in it; or one of the parts that
-    /// follow the table: ratios, forward.
+    /// follow the table: ratios, forward, spread, little.
     #[arg(long, default_value = "")]
     only: String,
     /// How many pairs, or rounds, are compared for each ratio.
@@ -88,6 +93,11 @@ impl Arguments {
     /// How often each ratio is measured.
     fn rounds(&self) -> usize {
         if self.bench { self.pairs.max(1) } else { 1 }
+    }
+
+    /// How long nothing is written.
+    fn seconds_of_rest(&self) -> u64 {
+        if self.bench { 30 } else { 1 }
     }
 
     /// How long a trickle is followed.
@@ -123,6 +133,12 @@ fn measure(arguments: &Arguments) -> io::Result<()> {
     }
     let only = if "forward".contains(&arguments.only) { "" } else { &arguments.only };
     forward::print_ways(OURS, only, arguments.rounds(), &mut corpora)?;
+    if "spread".contains(&arguments.only) {
+        spread::print_spread(OURS, arguments.rounds(), &mut corpora)?;
+    }
+    if "little".contains(&arguments.only) {
+        little::print_little(OURS, arguments.seconds_of_rest())?;
+    }
     println!("{}\n", cost_of_parsing());
     println!("{}", conditions(arguments));
     Ok(())

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, Settings};
 use crate::corpus::{Corpus, ORDINARY, SHAPES, Shape};
+use crate::place::Place;
 use crate::receiver::{Manner, Received, Receiver};
 
 /// So long without an event, and a run is over: longer than the reference `Flush` of 5 s.
@@ -21,7 +22,7 @@ pub(crate) struct Case {
     pub(crate) files: u64,
     pub(crate) limit: &'static str,
     pub(crate) tag: &'static str,
-    pub(crate) on_one_core: bool,
+    pub(crate) place: Place,
     /// Further lines of the output.
     pub(crate) output: String,
 }
@@ -31,7 +32,7 @@ impl Case {
     pub(crate) fn of(shape: Shape) -> Self {
         let name = shape.name;
         let (limit, tag, output) = ("5MB", "app.logs", String::new());
-        Self { name, shape, files: 1, limit, tag, on_one_core: false, output }
+        Self { name, shape, files: 1, limit, tag, place: Place::Anywhere, output }
     }
 
     /// Whether nothing is special about it.
@@ -44,8 +45,12 @@ impl Case {
 pub(crate) fn cases() -> Vec<Case> {
     let ordinary = Case::of(ORDINARY);
     let mut cases: Vec<_> = SHAPES.into_iter().map(Case::of).collect();
-    if cfg!(target_os = "linux") {
-        cases.push(Case { name: "400 bytes, on one core", on_one_core: true, ..ordinary.clone() });
+    for (name, place) in
+        [("400 bytes, on one core", Place::OneCore), ("400 bytes, 0.1 core", Place::TenthOfACore)]
+    {
+        if place.can_be_had() {
+            cases.push(Case { name, place, ..ordinary.clone() });
+        }
     }
     cases.push(Case { name: "400 bytes, limit 512k", limit: "512k", ..ordinary.clone() });
     cases.push(Case { name: "400 bytes, limit 50k", limit: "50k", ..ordinary.clone() });
@@ -106,7 +111,7 @@ pub(crate) fn run_against(
         output: case.output.clone(),
     };
     let config = settings.write(directory.path())?;
-    let mut agent = Agent::start(command, directory.path(), &config, case.on_one_core)?;
+    let mut agent = Agent::start(command, directory.path(), &config, case.place)?;
     let received = receiver.wait_for(corpus.lines, PATIENCE, || agent.has_ended());
     let end = received.last.unwrap_or_else(Instant::now);
     let measured = Measured {
