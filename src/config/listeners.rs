@@ -24,6 +24,9 @@ use crate::secrets::Source;
 
 static GROUPS: &[&Group] = &[&INPUT, &LISTEN, &TLS_LISTEN];
 
+/// What says from where clients may come.
+const NEIGHBOURS: [&str; 3] = ["Security.Allow", "Security.Client", "Security.Client_Key_File"];
+
 /// Reads a section. `number` counts the `forward` inputs from 0 and makes its name; `host_name` is
 /// what the Pod is called.
 pub(super) fn read_forward(
@@ -81,7 +84,7 @@ fn read_security(settings: &mut Settings, host_name: &str, values: &Values, repo
 /// Networks, and the key that clients from there have of their own.
 fn read_neighbours(values: &Values, report: &mut Report) -> Vec<(IpNet, Option<Source>)> {
     let mut neighbours: Vec<(IpNet, _)> = Vec::new();
-    for name in ["Security.Allow", "Security.Client", "Security.Client_Key_File"] {
+    for name in NEIGHBOURS {
         for found in values.all(name) {
             let Some((network, key)) = read_neighbour(name, found, report) else {
                 continue;
@@ -160,12 +163,13 @@ fn read_address(values: &Values, report: &mut Report) -> Address {
         report.warn(&found.place, "is not used without Unix_Path");
     }
     let host = values.text("Listen").unwrap_or_else(|| "0.0.0.0".to_owned());
-    if matches!(host.as_str(), "0.0.0.0" | "::") {
+    let takes_all = NEIGHBOURS.iter().all(|name| values.find(name).is_none());
+    if takes_all && matches!(host.as_str(), "0.0.0.0" | "::") {
         report.note(
             &values.place("Listen"),
             format!(
                 "{host} takes connections from everywhere; write 'Listen 127.0.0.1' if only the \
-                 applications of this Pod send"
+                 applications of this Pod send, or name those who may with Security.Allow"
             ),
         );
     }

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::greet::shake_hands;
 use super::wire::{Socket, Wire};
@@ -65,12 +65,23 @@ impl Connector {
         Ok(Self { settings: settings.clone(), tls: tls.transpose()?, connections })
     }
 
-    /// Connects to one address of the host, or to `Unix_Path`.
+    /// Connects to one address of the host, or to `Unix_Path`. `net.connect_timeout` is for the
+    /// connection and its TLS together.
     pub(super) async fn open(&self, address: SocketAddr) -> Result<Link, Failure> {
-        let opened = self.within_limit(self.connect(address)).await;
-        let mut wire = opened.map_err(|answer| Failure::Connect {
-            answer: format!("{}: {answer}", self.settings.peer(address)),
-        })?;
+        let deadline = Instant::now() + self.settings.connect_timeout;
+        let peer = self.settings.peer(address);
+        let socket = match timeout_at(deadline, self.connect(address)).await {
+            Ok(opened) => opened.map_err(|error| name_remedy(&error)),
+            Err(_) => Err(format!("no answer in time; {UNREACHABLE}")),
+        };
+        let socket =
+            socket.map_err(|answer| Failure::Connect { answer: format!("{peer}: {answer}") })?;
+        let wire = match timeout_at(deadline, self.encrypt(socket)).await {
+            Ok(begun) => begun.map_err(explained),
+            Err(_) => Err("no answer in time; check that it speaks TLS".to_owned()),
+        };
+        let mut wire =
+            wire.map_err(|reason| Failure::Tls { reason: format!("{peer}: {reason}") })?;
         let keepalive = match &self.settings.security {
             Some(security) => {
                 shake_hands(&mut wire, security, salt(), self.settings.connect_timeout).await?
@@ -87,34 +98,18 @@ impl Connector {
         })
     }
 
-    /// `net.connect_timeout` is for both, the connection and its TLS.
-    async fn within_limit(
-        &self,
-        opened: impl Future<Output = io::Result<Socket>>,
-    ) -> Result<Wire, String> {
-        let wire = async {
-            let socket = opened.await?;
-            let Some(tls) = &self.tls else {
-                return Ok(Wire::Plain(socket));
-            };
-            let stream = tls.connect(&self.settings.host, socket).await.map_err(name_eof)?;
-            let session = stream.get_ref().1;
-            tracing::debug!(
-                version = ?session.protocol_version(),
-                cipher = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
-                "[output:forward:{}] TLS is up", self.settings.name
-            );
-            Ok(Wire::tls(stream, self.connections))
+    async fn encrypt(&self, socket: Socket) -> io::Result<Wire> {
+        let Some(tls) = &self.tls else {
+            return Ok(Wire::Plain(socket));
         };
-        match timeout(self.settings.connect_timeout, wire).await {
-            Ok(wire) => wire.map_err(|error: io::Error| {
-                tls::explain(&error).unwrap_or_else(|| name_remedy(&error))
-            }),
-            Err(_) if self.tls.is_some() => {
-                Err(format!("no answer in time; {UNREACHABLE}, and that it speaks TLS"))
-            }
-            Err(_) => Err(format!("no answer in time; {UNREACHABLE}")),
-        }
+        let stream = tls.connect(&self.settings.host, socket).await?;
+        let session = stream.get_ref().1;
+        tracing::debug!(
+            version = ?session.protocol_version(),
+            cipher = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
+            "[output:forward:{}] TLS is up", self.settings.name
+        );
+        Ok(Wire::tls(stream, self.connections))
     }
 }
 
@@ -136,14 +131,14 @@ fn name_remedy(error: &io::Error) -> String {
     }
 }
 
-/// An end in the middle of a TLS handshake has no cause that anybody names.
-fn name_eof(error: io::Error) -> io::Error {
+/// Why TLS did not begin. An end in the middle of its handshake has no cause that anybody names.
+fn explained(error: io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => io::Error::other(
-            "it closed the connection instead of speaking TLS; write 'tls off', or switch it on \
-             there",
-        ),
-        _ => error,
+        io::ErrorKind::UnexpectedEof => {
+            "it closed the connection instead of speaking TLS; write 'tls off', or switch it on there"
+                .to_owned()
+        }
+        _ => tls::explain(&error).unwrap_or_else(|| error.to_string()),
     }
 }
 
@@ -211,6 +206,30 @@ mod tests {
         let connector = Connector::new(&settings, 1).unwrap();
         let text = connector.open(address).await.err().unwrap().to_string();
         assert!(text.contains(&format!("cannot connect: {address}: ")), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_tls_that_does_not_begin_is_told_apart_from_a_connection_that_cannot_be_made() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut settings = Settings::new("forward.0", "127.0.0.1", address.port());
+        settings.tls = Some(tls::Settings { verify: false, ..tls::Settings::default() });
+        settings.connect_timeout = Duration::from_millis(200);
+        let connector = Connector::new(&settings, 1).unwrap();
+        let silent = connector.open(address).await.err().unwrap();
+        assert!(matches!(silent, Failure::Tls { .. }), "{silent}");
+        let expected = format!("TLS: {address}: no answer in time; check that it speaks TLS");
+        assert_eq!(silent.to_string(), expected);
+        let (closed, _) = tokio::join!(connector.open(address), async {
+            for _ in 0..2 {
+                drop(listener.accept().await.unwrap());
+            }
+        });
+        let closed = closed.err().unwrap();
+        assert!(matches!(closed, Failure::Tls { .. }), "{closed}");
+        drop(listener);
+        let nobody = connector.open(address).await.err().unwrap();
+        assert!(matches!(nobody, Failure::Connect { .. }), "{nobody}");
     }
 
     #[tokio::test]

@@ -109,7 +109,8 @@ impl Door {
         match those.max_by_key(|those| those.network.prefix_len()) {
             Some(neighbour) => Ok(neighbour.security.as_ref()),
             None => Err(End::NotAdmitted(format!(
-                "{address} is in none of the networks that may send; if it may, write 'Security.Allow {address}'"
+                "{address} is in none of the networks that may send; if it may, write \
+                 'Security.Allow {address}'"
             ))),
         }
     }
