@@ -134,7 +134,7 @@ impl Frames {
             return Turn::AtEnd;
         };
         match self.append(&mut frame, route, filters) {
-            Turn::AtEnd => self.end(&frame, route),
+            Turn::AtEnd => self.end(frame, route),
             turn => {
                 self.current = Some(frame);
                 return turn;
@@ -201,8 +201,11 @@ impl Frames {
     }
 
     /// All events of a frame were taken: its bytes are no longer needed.
-    fn end(&mut self, frame: &Current, route: &Route) {
-        let Some(unsettled) = self.unsettled.get_mut(&frame.id) else {
+    fn end(&mut self, frame: Current, route: &Route) {
+        let id = frame.id;
+        // Before another may take its room: freeing a large one takes as long as reading begins.
+        drop(frame);
+        let Some(unsettled) = self.unsettled.get_mut(&id) else {
             return;
         };
         unsettled.is_whole = true;
@@ -211,7 +214,7 @@ impl Frames {
         {
             self.awaited.push(route.slot);
         }
-        self.settle_if_done(frame.id);
+        self.settle_if_done(id);
     }
 
     /// Nothing more is at hand: what clients wait for leaves now (sealing rule f).
