@@ -40,6 +40,9 @@ fn check_any(bytes: &[u8], codec: Codec) {
     let outcome = within(most, || inflate(bytes, codec, LIMIT));
     let decoders = Decoders::default();
     let in_pieces = in_small_pieces(bytes, codec, &decoders);
+    // More at once than are kept.
+    let input = || Cursor::new(bytes.to_vec());
+    drop((0..3).map(|_| inflater(input(), codec, &decoders)).collect::<Vec<_>>());
     let next = in_small_pieces(&compressed(b"the next", codec), codec, &decoders);
     assert_eq!(next.as_deref(), Ok(&b"the next"[..]));
     let Ok(inflated) = outcome else {
@@ -66,8 +69,19 @@ fn in_small_pieces(
     let mut piece = [0; 7];
     let refused = |error| error_of(&error, codec);
     let mut inflater = inflater(Cursor::new(bytes.to_vec()), codec, decoders).map_err(refused)?;
+    if codec == Codec::Gzip {
+        // No room is no end.
+        inflater.read(&mut []).map_err(refused)?;
+    }
     loop {
-        let count = inflater.read(&mut piece).map_err(refused)?;
+        let count = match inflater.read(&mut piece) {
+            Ok(count) => count,
+            Err(error) => {
+                let is_over = matches!(inflater.read(&mut piece), Ok(0));
+                assert!(is_over || codec == Codec::Zstd, "it goes on behind an error");
+                return Err(refused(error));
+            }
+        };
         inflated.extend_from_slice(&piece[..count]);
         match (count, inflated.len() > LIMIT) {
             (_, true) => return Err(InflateError::TooLarge { limit: LIMIT }),
