@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::warn;
 
-use super::{DATA_EVERY_LEAST, Ingest, Input, LOOK_EVERY};
+use super::{DATA_EVERY_LEAST, DATA_EVERY_MOST, Ingest, Input, LOOK_EVERY};
 use crate::tail::{self, Notice, Watch, watch};
 
 /// How often directories are listed where there are no notices at all.
@@ -102,7 +102,7 @@ impl Ingest {
     }
 
     pub(super) fn hear_data(&mut self, now: Instant) {
-        let every = self.data_every();
+        let every = data_every(self.flush, self.parts.counters.truncations.get() > 0);
         self.waited = if self.next_data.take().is_some() { every } else { Duration::ZERO };
         let Some(watch) = &mut self.watch else {
             return;
@@ -114,11 +114,29 @@ impl Ingest {
         let is_quiet = notices.is_empty() && !self.parts.inputs.iter().any(|i| i.tail.is_busy());
         self.next_data = (!is_quiet).then_some(now + every);
     }
+}
 
-    /// What was written since the last reading is lost when a file is truncated in place: where
-    /// that is done, it is read as often as we may.
-    fn data_every(&self) -> Duration {
-        let is_truncated = self.parts.counters.truncations.get() > 0;
-        if is_truncated { DATA_EVERY_LEAST } else { self.data_every }
+/// Four times a `Flush`, within bounds: each wake-up costs more than the lines it finds. But what was
+/// written since the last reading is lost when a file is truncated in place, and where that is done,
+/// it is read as often as we may.
+fn data_every(flush: Duration, has_truncated: bool) -> Duration {
+    match has_truncated {
+        true => DATA_EVERY_LEAST,
+        false => (flush / 4).clamp(DATA_EVERY_LEAST, DATA_EVERY_MOST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_are_read_four_times_a_flush_within_bounds_and_more_often_after_a_truncation() {
+        let milliseconds = Duration::from_millis;
+        for (flush, has_truncated, every) in
+            [(5, false, 20), (120, false, 30), (5_000, false, 50), (5_000, true, 20)]
+        {
+            assert_eq!(data_every(milliseconds(flush), has_truncated), milliseconds(every));
+        }
     }
 }

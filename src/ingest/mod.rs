@@ -48,8 +48,7 @@ use crate::tail::{ReadBuffer, Watch};
 /// Takes the deliveries of one output.
 pub type Outlet = Box<dyn Fn(Delivery) + Send>;
 
-/// How often notices about data are read while something is going on: four times a `Flush`, within
-/// these bounds. Each wake-up costs more than the lines it finds.
+/// How often notices about data are read while something is going on: see `find::data_every`.
 const DATA_EVERY_LEAST: Duration = Duration::from_millis(20);
 const DATA_EVERY_MOST: Duration = Duration::from_millis(50);
 /// How often files are looked at where there are no notices at all.
@@ -111,7 +110,8 @@ pub struct Ingest {
     is_short_of_memory: bool,
     /// When notices about data are read next. `None`: all is quiet, and they are waited on.
     next_data: Option<Instant>,
-    data_every: Duration,
+    /// The shortest of all inputs.
+    flush: Duration,
     /// How long what is read now may have been there.
     waited: Duration,
     next_look: Instant,
@@ -137,7 +137,7 @@ impl Ingest {
         let wants_watch = parts.inputs.iter().any(|input| input.tail.settings().inotify_watcher);
         Self {
             watch: if wants_watch { open_watch() } else { None },
-            data_every: data_every(&parts.inputs),
+            flush: parts.inputs.iter().map(|i| i.chunks.flush()).min().unwrap_or_default(),
             parts,
             routes: HashMap::new(),
             returned: Vec::new(),
@@ -497,11 +497,6 @@ fn chunks_of<'a>(
 ) -> &'a mut OpenChunks {
     let files = inputs.len();
     if number < files { &mut inputs[number].chunks } else { &mut clients[number - files].chunks }
-}
-
-fn data_every(inputs: &[Input]) -> Duration {
-    let flush = inputs.iter().map(|input| input.chunks.flush()).min().unwrap_or_default();
-    (flush / 4).clamp(DATA_EVERY_LEAST, DATA_EVERY_MOST)
 }
 
 /// Files are numbered by the input that follows them: see `Tail::new`.
