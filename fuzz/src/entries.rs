@@ -39,6 +39,8 @@ pub fn check(bytes: &[u8]) {
         }
     }
     let either = [Codec::Gzip, Codec::Zstd][pieces::dice(bytes)(2)];
+    // Whoever begins and does not go on has taken nothing.
+    drop(packed(bytes, either).read(usize::MAX, OnBadEntry::Reject, usize::MAX));
     check_across_pieces(bytes, either, &plain);
     check_ways(&inside_of_a_large_one(bytes), &[either]);
     let mut out = Vec::new();

@@ -203,9 +203,7 @@ impl EventReader {
         &mut self,
         out: Option<&mut Vec<u8>>,
     ) -> Result<Option<(EventTime, usize)>, FrameError> {
-        if self.next_length()?.is_none() {
-            return Ok(None);
-        }
+        self.next_length()?;
         match self.at_hand.take() {
             Some(AtHand::Whole(time, record, next)) => {
                 let length = record.len();
