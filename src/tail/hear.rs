@@ -37,6 +37,10 @@ pub(super) enum Came {
 /// New files that were opened before their notices are taken in, by name.
 pub(crate) type Opened = HashMap<PathBuf, io::Result<File>>;
 
+/// How many renamed files are opened before their notices are taken in. Each is a descriptor until
+/// then, and a directory of logs may be rotated at once.
+const RENAMED_AT_ONCE: usize = 256;
+
 /// How often notices are read, at most, until none come while new files are opened. A writer that
 /// makes and renames files as fast as it can needs about ten.
 const READINGS: usize = 64;
@@ -67,13 +71,22 @@ pub fn open_what_notices_mean<T>(
 }
 
 impl Tail {
-    /// Opens the new files that the notices tell of and that have not left their names: see
-    /// [`open_what_notices_mean`].
+    /// Opens the files that the notices tell of under the names that they have not left: see
+    /// [`open_what_notices_mean`]. Opened later, a name could be that of a later generation, which
+    /// would be read before those between.
     pub fn open_new(&self, notices: &[Notice]) -> Opened {
         let last = last_of_each_name(notices);
-        let is_new = |&index: &usize| notices[index].what == What::Appeared;
-        let paths = last.into_values().filter(is_new).map(|index| &notices[index].path);
-        let wanted = paths.filter(|path| self.globs.matches(path));
+        let told = || last.values().map(|&index| &notices[index]);
+        let is_new =
+            |notice: &&Notice| notice.what == What::Appeared && self.globs.matches(&notice.path);
+        let is_renamed = |notice: &&Notice| {
+            let What::Arrived(cookie) = notice.what else { return false };
+            self.globs.matches(&notice.path)
+                || self.leaving.iter().any(|(left, _)| *left == cookie)
+                || notices.iter().any(|other| other.what == What::Left(cookie))
+        };
+        let renamed = told().filter(is_renamed).take(RENAMED_AT_ONCE);
+        let wanted = told().filter(is_new).chain(renamed).map(|notice| &notice.path);
         wanted.map(|path| (path.clone(), open::open_log(path))).collect()
     }
 
@@ -92,11 +105,12 @@ impl Tail {
                 }
                 What::Appeared => {
                     let later = Later { notices, after: index, last: &last };
-                    self.hear_passing(&notice.path, &later, now);
+                    self.hear_passing(&notice.path, &later, &opened, now);
                 }
                 What::Arrived(cookie) => {
                     let traveller = self.take_leaving(cookie);
-                    self.hear_arrived(&notice.path, traveller, is_last, now);
+                    let opened = is_last.then(|| opened.remove(&notice.path));
+                    self.hear_arrived(&notice.path, traveller, opened, now);
                 }
                 What::Left(cookie) => self.hear_left(&notice.path, cookie),
                 What::Vanished => match self.passing.remove(&notice.path) {
@@ -157,24 +171,36 @@ impl Tail {
     }
 
     /// A file appeared that has left its name since. It is opened under the last that it got.
-    fn hear_passing<'a>(&mut self, path: &'a Path, later: &Later<'a>, now: Instant) {
+    fn hear_passing<'a>(
+        &mut self,
+        path: &'a Path,
+        later: &Later<'a>,
+        opened: &Opened,
+        now: Instant,
+    ) {
         let was_opened_by_a_listing = self.by_place.contains_key(path) && !self.lies_at(path);
         if !self.globs.matches(path) || was_opened_by_a_listing {
             return;
         }
-        let opened = later.last_name_of(path).and_then(|place| {
-            let file = open::open_log(place).ok()?;
+        let followed = later.last_name_of(path).and_then(|place| {
+            // Its arrival there is told of later, and wants it as well.
+            let file = match opened.get(place) {
+                Some(Ok(file)) => file.try_clone().ok()?,
+                _ => open::open_log(place).ok()?,
+            };
             self.take_on(file, path, place, Came::Renamed, now);
             Some(())
         });
-        self.pass(path, Traveller { path: path.to_owned(), is_followed: opened.is_some() });
+        self.pass(path, Traveller { path: path.to_owned(), is_followed: followed.is_some() });
     }
 
+    /// A file got this name. `opened` is `None` if it has left it since, else the file if it was
+    /// opened.
     fn hear_arrived(
         &mut self,
         place: &Path,
         traveller: Option<Traveller>,
-        is_last: bool,
+        opened: Option<Option<io::Result<File>>>,
         now: Instant,
     ) {
         if let Some(overwritten) = self.passing.remove(place) {
@@ -185,14 +211,14 @@ impl Tail {
             self.wants_scan |= place.is_dir();
             return;
         };
-        if !is_last {
+        let Some(opened) = opened else {
             // It may have come in the place of another.
             if !self.lies_at(place) {
                 self.lose_name(place, 0);
             }
             return self.pass(place, traveller);
-        }
-        match open::open_log(place) {
+        };
+        match opened.unwrap_or_else(|| open::open_log(place)) {
             Ok(file) => self.take_on(file, &traveller.path, place, Came::Renamed, now),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.pass(place, traveller),
             Err(_) => {

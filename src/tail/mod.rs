@@ -482,6 +482,75 @@ mod tests {
         );
     }
 
+    /// The inodes of the files that wait, in the order in which they are read.
+    fn reading_order(tail: &mut Tail) -> Vec<u64> {
+        let mut order = Vec::new();
+        while let Some(id) = tail.next_file() {
+            order.push(tail.file(id).unwrap().inode.number);
+        }
+        order
+    }
+
+    /// What the notices called `app.log.1` is another generation when they are taken in.
+    #[test]
+    fn generations_are_read_in_their_order_however_late_their_notices_are_taken_in() {
+        for is_first_followed in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = |name: &str| directory.path().join(name);
+            let notice = |name, what| Notice { path: path(name), what };
+            let (now, mut tail) = (Instant::now(), tail_over(directory.path(), |_| ()));
+            tail.scan(now, |_| true);
+            let mut inodes = Vec::new();
+            let mut write = || {
+                std::fs::write(path("app.log"), "line\n").unwrap();
+                inodes.push(Inode::of(&std::fs::metadata(path("app.log")).unwrap()).number);
+            };
+            let rotate = || {
+                for (from, to) in [("app.log.2", "app.log.3"), ("app.log.1", "app.log.2")] {
+                    std::fs::rename(path(from), path(to)).ok();
+                }
+                std::fs::rename(path("app.log"), path("app.log.1")).unwrap();
+            };
+            write();
+            let mut notices = vec![notice("app.log", What::Appeared)];
+            if is_first_followed {
+                let opened = tail.open_new(&notices);
+                tail.hear_names(&notices, opened, now);
+                notices.clear();
+            }
+            rotate();
+            write();
+            notices.extend([
+                notice("app.log", What::Left(1)),
+                notice("app.log.1", What::Arrived(1)),
+                notice("app.log", What::Appeared),
+            ]);
+            let opened = tail.open_new(&notices);
+            rotate();
+            write();
+            rotate();
+            write();
+            tail.hear_names(&notices, opened, now);
+            let notices = [
+                notice("app.log.1", What::Left(2)),
+                notice("app.log.2", What::Arrived(2)),
+                notice("app.log", What::Left(3)),
+                notice("app.log.1", What::Arrived(3)),
+                notice("app.log", What::Appeared),
+                notice("app.log.2", What::Left(4)),
+                notice("app.log.3", What::Arrived(4)),
+                notice("app.log.1", What::Left(5)),
+                notice("app.log.2", What::Arrived(5)),
+                notice("app.log", What::Left(6)),
+                notice("app.log.1", What::Arrived(6)),
+                notice("app.log", What::Appeared),
+            ];
+            let opened = tail.open_new(&notices);
+            tail.hear_names(&notices, opened, now);
+            assert_eq!(reading_order(&mut tail), inodes, "followed: {is_first_followed}");
+        }
+    }
+
     #[test]
     fn a_log_that_got_the_inode_of_a_refused_file_is_followed() {
         let directory = tempfile::tempdir().unwrap();
