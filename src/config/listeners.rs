@@ -61,6 +61,11 @@ fn read_security(settings: &mut Settings, host_name: &str, values: &Values, repo
             report.refuse_plugin(place, format!("the shared key is empty{because}"));
         }
     }
+    for key in NEIGHBOURS.into_iter().chain(["Security.Users"]) {
+        if let Some((place, because)) = values.emptied(key) {
+            report.refuse_plugin(place, format!("is empty, and would let in anybody{because}"));
+        }
+    }
     let users = values.all("Security.Users").filter_map(|found| read_user(found, report));
     let users: Vec<User> = users.collect();
     let name = read_self_hostname(host_name, values, report);
